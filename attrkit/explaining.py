@@ -1,0 +1,149 @@
+"""The native door: ``attrkit.explain``."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from attrkit.attributing import Answer, Request, answer, arguments_of
+from attrkit.errors import UsageError
+from attrkit.explanation import Explanation, plain
+from attrkit.layers import LayerLike, Selector
+from attrkit.registry import registry
+from attrkit.runner import root_of
+from attrkit.specs import MethodSpec
+from attrkit.targets import TargetLike, output_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SAMPLED = 4096  # entries of a tensor that its fingerprint reads at most
+
+
+def explain(
+    model: Any,
+    inputs: Tensor | tuple[Tensor, ...] | Mapping[str, Any],
+    method: str | MethodSpec = "integrated_gradients",
+    *,
+    target: TargetLike | str = None,
+    baselines: Any = None,
+    layer: LayerLike | Sequence[LayerLike] | None = None,
+    neuron: Selector | None = None,
+    attribute_to_layer_input: bool = False,
+    additional_forward_args: Any = None,
+    internal_batch_size: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Explanation:
+    """Explain a model's output for a batch of inputs.
+
+    Args:
+        model: a torch module, or a function of the inputs that returns a tensor.
+        inputs: a tensor, a tuple of tensors, or a mapping of keyword arguments; the first dimension is the batch.
+        method: a method's name (``attrkit methods`` lists them), or its declaration.
+        target: which output: an int, a tuple of indices, one of these per example in a list, an integer tensor, or
+            ``"predicted"`` for each example's largest output; None where the model returns one number per example.
+        baselines: what to compare with: a number, a tensor like the input or like one example of it, or a tuple of these;
+            for methods with ``baseline_at="site"`` and a layer, a value of that layer.
+        layer: attribute to this layer (a module or its dotted path), or to several, instead of the inputs.
+        neuron: explain this neuron of ``layer`` instead of the output: an index, a tuple of indices or slices, or a function.
+        attribute_to_layer_input: use what goes into ``layer`` instead of what comes out.
+        additional_forward_args: further arguments of the model, after the inputs.
+        internal_batch_size: the most rows that one forward pass may have.
+        seed: of every random draw.
+        options: the method's own options (``attrkit methods NAME`` lists them).
+
+    Raises:
+        UsageError: an argument is wrong; also a ValueError, and an AssertionError.
+        UnknownName: no plugin provides the method, or the method has no such option.
+        PluginUnavailable: the plugin that provides it is broken or ambiguous.
+    """
+    spec = method if isinstance(method, MethodSpec) else registry.method(method)
+    layers = () if layer is None else tuple(layer) if isinstance(layer, list | tuple) else (layer,)
+    if neuron is not None and len(layers) != 1:
+        raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(layers)} layers")
+    arguments = arguments_of(model, inputs, additional_forward_args)
+    request = Request(
+        model=model,
+        arguments=arguments,
+        target=_predicted(model, arguments) if isinstance(target, str) and target == "predicted" else target,
+        baselines=baselines,
+        layers=layers,
+        neuron=neuron,
+        io="input" if attribute_to_layer_input else "output",
+        rows=internal_batch_size,
+        seed=seed,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = answer(spec, request, options, outputs=True)
+    for w in caught:
+        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    return _explanation(spec, request, options, found, tuple(dict.fromkeys(str(w.message) for w in caught)))
+
+
+def _explanation(spec: MethodSpec, request: Request, options: Mapping[str, Any], found: Answer, warned: tuple[str, ...]) -> Explanation:
+    return Explanation(
+        values=dict(zip(_names(request, found), found.values, strict=True)),
+        inputs=dict(zip(request.arguments.names, (t.detach() for t in request.arguments.tensors), strict=True)),
+        method=spec.name,
+        options={k: plain(v) for k, v in spec.resolve(options).items()},
+        where=str(request.where),
+        target=found.target.to_json(),
+        output=found.output,
+        baseline_output=found.baseline_output,
+        delta=found.delta,
+        passes={"forward": found.forward_passes, "backward": found.backward_passes},
+        rules=tuple(
+            {"path": r.path, "operation": r.operation, "rule": r.rule, "parameters": plain(r.parameters), "entry": r.entry, "origin": r.origin}
+            for r in found.rules
+        ),
+        seed=request.seed,
+        model=_identity(request.model),
+        versions={"attrkit": version("attrkit"), "torch": str(torch.__version__), "python": platform.python_version()},
+        warnings=warned,
+    )
+
+
+def _names(request: Request, found: Answer) -> tuple[str, ...]:
+    if not found.layers:
+        return request.arguments.names
+    labels = [(layer.name or type(layer.module).__name__, count) for layer, count in found.layers]
+    return tuple(name if count == 1 else f"{name}[{i}]" for name, count in labels for i in range(count))
+
+
+def _predicted(model: Any, arguments: Any) -> list[int]:
+    """The index of each example's largest output."""
+    from attrkit.runner import isolated
+
+    args, kwargs = arguments.call(arguments.tensors, 1, slice(0, len(arguments)))
+    with torch.no_grad():
+        output = output_tensor(isolated(model, lambda forward: forward(*args, **kwargs)))
+    if output.dim() != 2:
+        raise UsageError(f"target='predicted' needs an output of shape (batch, classes), the model's is {tuple(output.shape)}")
+    return [int(i) for i in output.argmax(1)]
+
+
+def _identity(model: Any) -> dict[str, str]:
+    root = root_of(model)
+    if root is None:
+        return {"class": getattr(model, "__qualname__", type(model).__name__), "fingerprint": ""}
+    return {"class": f"{type(root).__module__}.{type(root).__qualname__}", "fingerprint": fingerprint(root)}
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of the model's structure and of its weights, of which large ones are sampled evenly."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() if isinstance(tensor, Tensor) else name.encode())
+        if isinstance(tensor, Tensor) and tensor.numel():
+            flat = tensor.detach().reshape(-1)
+            digest.update(flat[:: -(-len(flat) // _SAMPLED)].double().cpu().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,59 @@
+"""Every hook that a plugin can implement. The first five declare things, the rest take part in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pluggy import HookimplMarker, HookspecMarker
+
+if TYPE_CHECKING:
+    from attrkit.problem import Problem
+    from attrkit.propagation.operations import Operation
+    from attrkit.protocols import Executor, Tensors
+    from attrkit.registry import Registry
+    from attrkit.specs import MethodSpec, RulesetSource, RuleSpec
+
+PROJECT = "attrkit"  # also the entry-point group
+hookspec = HookspecMarker(PROJECT)
+hookimpl = HookimplMarker(PROJECT)
+
+
+@hookspec
+def attrkit_methods() -> Iterable[MethodSpec]:  # type: ignore[empty-body]
+    """Attribution methods this plugin provides."""
+
+
+@hookspec
+def attrkit_rules() -> Iterable[RuleSpec]:  # type: ignore[empty-body]
+    """Propagation rules this plugin provides."""
+
+
+@hookspec
+def attrkit_rulesets() -> Iterable[RulesetSource]:  # type: ignore[empty-body]
+    """Packages that carry ruleset YAML files."""
+
+
+@hookspec
+def attrkit_operations() -> Iterable[Operation]:  # type: ignore[empty-body]
+    """Operations that rules can govern, beyond those the rewriter knows."""
+
+
+@hookspec(historic=True)
+def attrkit_configure(registry: Registry) -> None:
+    """Called once per plugin; historic, so a plugin that is loaded late is configured too."""
+
+
+@hookspec(firstresult=True)
+def attrkit_executor(model: Any, devices: tuple[str, ...]) -> Executor | None:
+    """Offer an executor for this model and these devices; the first answer wins."""
+
+
+@hookspec(firstresult=True)
+def attrkit_rule_for(operation: str, path: str) -> tuple[RuleSpec, Mapping[str, Any]] | None:
+    """Choose a rule and its parameters for an operation that no ruleset entry matched."""
+
+
+@hookspec(firstresult=True)
+def attrkit_attribute(spec: MethodSpec, problem: Problem, options: Mapping[str, Any]) -> Tensors | None:
+    """One attribution. Implement with ``@hookimpl(wrapper=True)`` to time, log or cache it."""

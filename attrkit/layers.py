@@ -1,0 +1,135 @@
+"""Addressing a place in a model: which module, its input or output, and the tensors in whatever it passes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from attrkit.errors import UnknownName, UsageError, UsageTypeError, did_you_mean
+from attrkit.protocols import Tensors
+
+LayerLike: TypeAlias = "str | nn.Module"
+Selector: TypeAlias = "int | tuple[int | slice, ...] | Callable[..., Tensor]"
+
+
+def _fields(value: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """``value`` as something torch's pytrees understand, and the way back: dataclasses become dictionaries."""
+    if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
+        return dict(vars(value)), lambda fields: _rebuilt(value, fields)
+    return value, lambda same: same
+
+
+def _rebuilt(like: Any, fields: dict[str, Any]) -> Any:
+    made = object.__new__(type(like))
+    vars(made).update(fields)
+    return made
+
+
+@attrs.frozen
+class ModuleLayer:
+    """A module's output or input. Implements the Layer protocol.
+
+    Its tensors are the floating-point tensors in the value, in order; where there is none, all tensors.
+    """
+
+    name: str
+    module: nn.Module = attrs.field(repr=False)
+    io: Literal["input", "output"] = "output"
+
+    @staticmethod
+    def _chosen(leaves: list[Any]) -> list[int]:
+        tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        return [i for i in tensors if leaves[i].is_floating_point()] or tensors
+
+    def read(self, value: Any) -> Tensors:
+        """The tensors in a value that passed by."""
+        leaves, _ = tree_flatten(_fields(value)[0])
+        return tuple(leaves[i] for i in self._chosen(leaves))
+
+    def write(self, value: Any, tensors: Tensors) -> Any:
+        """The same value with other tensors."""
+        plain, back = _fields(value)
+        leaves, spec = tree_flatten(plain)
+        for i, tensor in zip(self._chosen(leaves), tensors, strict=True):
+            leaves[i] = tensor
+        return back(tree_unflatten(leaves, spec))
+
+
+def find_layer(root: nn.Module | None, layer: LayerLike, io: Literal["input", "output"] = "output") -> ModuleLayer:
+    """The layer of ``root`` that a dotted path or a module object names.
+
+    Raises:
+        UnknownName: no module of the model has that path, or is that module.
+        UsageTypeError: ``layer`` is neither a path nor a module.
+    """
+    if isinstance(layer, nn.Module):
+        if root is None:
+            return ModuleLayer(type(layer).__name__, layer, io)
+        name = next((n for n, m in root.named_modules() if m is layer), None)
+        if name is None:
+            raise UnknownName(
+                f"layer {type(layer).__name__} is not a module of the model {type(root).__name__}; pass one of its submodules, "
+                "or its path as model.named_modules() gives it"
+            )
+        return ModuleLayer(name, layer, io)
+    if not isinstance(layer, str):
+        raise UsageTypeError(f"layer must be a module or the path of one, like 'encoder.3', got {type(layer).__name__}")
+    if root is None:
+        raise UsageError(f"layer {layer!r} is a path, but the model is a plain function; pass the module itself")
+    modules = dict(root.named_modules())
+    if layer not in modules:
+        paths = [n for n in modules if n]
+        raise UnknownName(f"the model has no layer {layer!r}.{did_you_mean(layer, paths)} Layers: {_some(paths)}")
+    return ModuleLayer(layer, modules[layer], io)
+
+
+def _some(names: Iterable[str], most: int = 12) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+@attrs.frozen
+class Neuron:
+    """One number per example out of a layer's value.
+
+    ``selector`` is an index, a tuple of indices or slices over the dimensions after the batch (what slices select is summed),
+    or a function of the layer's tensor (of all of them, as a tuple, where there are several).
+    """
+
+    layer: ModuleLayer
+    selector: Selector
+
+    def pick(self, value: Tensors) -> Tensor:
+        """The neuron's value, shape ``(batch,)``."""
+        if callable(self.selector):
+            picked = self.selector(value[0] if len(value) == 1 else value)
+            if not isinstance(picked, Tensor) or picked.shape != value[0].shape[:1]:
+                shape = tuple(picked.shape) if isinstance(picked, Tensor) else type(picked).__name__
+                raise UsageError(f"neuron: the selector must return one number per example, shape ({len(value[0])},), got {shape}")
+            return picked
+        if len(value) != 1:
+            raise UsageError(
+                f"neuron {self.selector!r}: layer {self.layer.name!r} passes on {len(value)} tensors; use a function that takes "
+                "them as a tuple and returns one number per example"
+            )
+        index = self.selector if isinstance(self.selector, tuple) else (self.selector,)
+        if any(isinstance(i, bool) or not isinstance(i, int | slice) for i in index):
+            raise UsageTypeError(f"neuron must be an integer, a tuple of integers or slices, or a function, got {self.selector!r}")
+        shape = tuple(value[0].shape[1:])
+        if len(index) != len(shape):
+            raise UsageError(f"neuron {self.selector!r} must index each of the dimensions {shape} of layer {self.layer.name!r}")
+        if any(isinstance(i, int) and not -size <= i < size for i, size in zip(index, shape, strict=True)):
+            raise UsageError(f"neuron {self.selector!r} is out of range: layer {self.layer.name!r} has shape {shape} per example")
+        picked = value[0][(slice(None), *index)]
+        return picked.flatten(1).sum(1) if picked.dim() > 1 else picked
+
+    def mask(self, value: Tensors) -> Tensors:
+        """The derivative of the pick by each of the layer's tensors."""
+        with torch.enable_grad():
+            leaves = tuple(v.detach().requires_grad_() for v in value)
+            return torch.autograd.grad(self.pick(leaves).sum(), leaves, materialize_grads=True)

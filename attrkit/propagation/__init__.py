@@ -1,0 +1,26 @@
+"""Replacing the backward passes of operations by declared rules, on models as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrkit.propagation.binding import Binding
+from attrkit.propagation.operations import SHIPPED, by_function
+from attrkit.propagation.reader import read_ruleset
+from attrkit.propagation.rewriter import Rewriter as Rewriter
+from attrkit.propagation.rewriter import Row as Row
+from attrkit.propagation.values import settled
+from attrkit.registry import registry
+
+
+def rewriter(source: Any, parameters: Mapping[str, Any]) -> Rewriter:
+    """The rewriter for a ruleset: a name, a file, a mapping or a Ruleset, with values for its parameters.
+
+    Raises:
+        RulesetError: the ruleset is not valid; every problem is listed.
+    """
+    offered = registry.manager.hook.attrkit_operations()
+    operations = (*SHIPPED, *(operation for some in offered for operation in some))
+    ruleset = read_ruleset(source, registry, operations=frozenset(o.name for o in operations))
+    return Rewriter(Binding(settled(ruleset, parameters)), by_function(operations))

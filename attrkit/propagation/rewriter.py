@@ -1,0 +1,314 @@
+"""Seeing every operation of a forward pass, and giving those that a ruleset governs another backward pass."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from attrkit.errors import AttrkitWarning, RulesetError
+from attrkit.propagation.audit import ungoverned_nodes
+from attrkit.propagation.binding import Binding, Site, kind_of
+from attrkit.propagation.linear import LinearMap
+from attrkit.propagation.modulepath import ModulePath
+from attrkit.propagation.operations import RESHAPES, Operation, live, writes
+from attrkit.propagation.step import Gate, Governed, Governing, Kept, OperationStep
+from attrkit.propagation.vocabulary import GROUPS, members
+from attrkit.registry import registry
+
+
+@attrs.frozen
+class Row:
+    """One line of the report: what governed one call of an operation."""
+
+    path: str
+    operation: str
+    rule: str
+    parameters: Mapping[str, Any] = attrs.field(factory=dict)
+    entry: str = ""
+    origin: str = ""
+
+
+@attrs.define(eq=False)
+class _Made:
+    """How a tensor was made, for operations that connect around that."""
+
+    version: int
+    gated: Tensor | None = None  # before the gate of the input
+    step: OperationStep | None = None  # a linear map ...
+    governing: Governing | None = None  # ... its rule ...
+    source: Tensor | None = None  # ... and where its backward pass leads to
+    relevance_out: bool = False
+
+
+@attrs.define
+class Call:
+    """One intercepted call: what handlers of operations work with. Each ends in one of its methods."""
+
+    rewriter: Rewriter
+    operation: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def bind(self, *required: str, **defaults: Any) -> dict[str, Any]:
+        """The arguments by name."""
+        return {**defaults, **dict(zip((*required, *defaults), self.args, strict=False)), **self.kwargs}
+
+    def run(self) -> Any:
+        """The operation itself, with its own backward pass."""
+        return self.function(*self.args, **self.kwargs)
+
+    def ungoverned(self, reason: str) -> Any:
+        """The operation itself, treated like one that no entry matched."""
+        if any(map(live, self.args)):
+            self.rewriter.fall_back(self.operation, f"no rule can govern it: {reason}")
+        return self.rewriter.treated(self.run())
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, linear: LinearMap) -> Any:
+        """A linear map of ``x``."""
+        governing = self.rewriter.governing(self, x)
+        if governing is None or not live(x):
+            return self.run()
+        step = OperationStep(self.operation, self.rewriter.path, linear, weight.detach(), None if bias is None else bias.detach())
+        return self.rewriter.governed(x, self.run, step, governing)
+
+    def affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Any:
+        """An affine map per channel, which is merged into the linear map that made ``x`` where the ruleset says so."""
+        made = self.rewriter.made(x)
+        if self.rewriter.merges and made and made.step and made.governing and made.source is not None:
+            self.rewriter.report.append(Row(self.rewriter.path, self.operation, f"merged into {made.step.path or 'the model'}"))
+            step = made.step.merged(scale.detach(), shift.detach())
+            return self.rewriter.connected(made.source, self.run, step, made.governing, relevance_out=made.relevance_out)
+        governing = self.rewriter.governing(self, x, exact=True)
+        return self._single(x, governing) if live(x) else self.run()
+
+    def homogeneous(self) -> Any:
+        """An operation whose own backward pass is LRP-0."""
+        governing = self.rewriter.governing(self, self.args[0], exact=True)
+        return self._single(self.args[0], governing) if any(map(live, self.args)) else self.run()
+
+    def elementwise(self, *, homogeneous: bool) -> Any:
+        """A function of each entry."""
+        x = self.args[0]
+        governing = self.rewriter.governing(self, x, exact=homogeneous)
+        if governing and homogeneous and governing.rule.identity:
+            return self.run()
+        return self._single(x, governing) if live(x) else self.run()
+
+    def _single(self, x: Tensor, governing: Governing | None) -> Any:
+        """An operation without a weight."""
+        if governing is None:
+            return self.rewriter.treated(self.run())
+        if governing.rule.returns == "cotangent":
+            return self.rewriter.hooked(self.run(), x, governing, self)
+        step = OperationStep(self.operation, self.rewriter.path, again=self._on)
+        if not writes(self.function, self.args, self.kwargs):
+            return self.rewriter.governed(x, self.run, step, governing)
+        output = self.rewriter.governed(x, lambda: self._on(x.detach().clone()), step, governing)
+        return x.copy_(output)
+
+    def _on(self, x: Tensor) -> Tensor:
+        """The operation on another input; what it writes into must be a copy."""
+        y: Tensor = self.function(x, *self.args[1:], **self.kwargs)
+        return y
+
+
+@attrs.define(eq=False)
+class Rewriter:
+    """A bound ruleset at work on one forward pass after the other."""
+
+    binding: Binding
+    operations: Mapping[Callable[..., Any], Operation]
+    report: list[Row] = attrs.field(factory=list)
+    problems: list[str] = attrs.field(factory=list)
+    _modules: ModulePath = attrs.field(factory=lambda: ModulePath({}))
+    _kept: dict[int, list[Kept]] = attrs.field(factory=dict)
+    _treated: set[Any] = attrs.field(factory=set)
+    _sites: list[Site] = attrs.field(factory=list)
+    _warned: list[str] = attrs.field(factory=list)
+    _rank: int = 0
+
+    @property
+    def path(self) -> str:
+        """The path of the running module."""
+        return self._modules.path
+
+    @property
+    def merges(self) -> bool:
+        """Whether a batch norm is merged into the linear map before it."""
+        return "merge_batch_norm" in self.binding.ruleset.canonize
+
+    @contextmanager
+    def active(self, root: nn.Module | None, guard: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Govern what this thread computes inside the block; yields the gate for attributed tensors."""
+        self.binding.restart()
+        self.report, self.problems, self._sites, self._warned = [], [], [], []
+        self._kept, self._treated, self._rank = {}, set(), 0
+        with ModulePath.followed(root, guard) as self._modules, _Interception(self):
+            yield self.gate
+
+    # What handlers ask for.
+
+    def governing(self, call: Call, x: Any, *, exact: bool = False) -> Governing | None:
+        """The rule for a call, noted in the report; None when it keeps its own backward pass.
+
+        ``exact`` says that its own backward pass is LRP-0, so that no entry has to match.
+        """
+        reads_input = (made := self.made(x)) is not None and made.gated is not None
+        site = Site(call.operation, self.path, self._modules.classes, len(self._sites), self._rank, reads_input)
+        self._sites.append(site)
+        self._rank += site.operation in GROUPS["linear_like"]
+        found = self.binding.governing(site)
+        if found is None and (offered := registry.manager.hook.attrkit_rule_for(operation=call.operation, path=self.path)):
+            found = Governing(*offered, entry="attrkit_rule_for")
+        if found is None and any(map(live, call.args)):
+            if exact:
+                self.report.append(Row(site.path, site.operation, "own gradient"))
+            else:
+                found = self.fall_back(site.operation, "no entry matches it")
+        if found is not None:
+            if site.operation not in members(found.rule.operations):
+                defined = ", ".join(sorted(found.rule.operations))
+                self.problem(site.operation, f"rule {found.rule.name!r} is not defined for it; it is for {defined}", found.origin)
+            self.report.append(Row(site.path, site.operation, found.rule.name, found.parameters, found.entry, found.origin))
+        return found
+
+    def fall_back(self, operation: str, reason: str) -> Governing | None:
+        """What the ruleset's fallback says about an operation without a rule."""
+        kind = kind_of(operation)
+        choice = getattr(self.binding.ruleset.fallback, kind)
+        if choice == "pass":
+            spec = registry.rule("pass")
+            return Governing(spec, spec.resolve({}), f"fallback.{kind}")
+        self.report.append(Row(self.path, operation, "own gradient", entry=f"fallback.{kind}"))
+        if choice == "error":
+            self.problem(operation, f"{reason}; add an entry for it, or set fallback.{kind}: gradient")
+        elif choice == "warn":
+            self._warned.append(f"no rule governs {operation} at {self.path or 'the model'}: {reason}")
+        return None
+
+    def problem(self, operation: str, text: str, origin: str = "") -> None:
+        """Note what makes the ruleset unfit for this model."""
+        ruleset = self.binding.ruleset
+        self.problems.append(f"{origin or ruleset.origin or ruleset.name}: {operation} in {self.path or 'the model'}: {text}")
+
+    def made(self, x: Any) -> _Made | None:
+        """How ``x`` was made, unless an operation in place has changed it since."""
+        made: _Made | None = getattr(x, "_attrkit_made", None)
+        return made if made is not None and made.version == x._version else None
+
+    def gate(self, x: Tensor) -> Tensor:
+        """What goes on from an attributed tensor: the same values, where what is carried turns into relevance."""
+        y: Tensor = Gate.apply(x)  # type: ignore[no-untyped-call]
+        y._attrkit_made = _Made(y._version, gated=x)  # type: ignore[attr-defined]
+        return y
+
+    def governed(self, x: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing) -> Tensor:
+        """The result of ``compute`` with a rule for its backward pass, connected around the gate where that saves relevance."""
+        step.kept_input = self.keep(x.detach())
+        made = self.made(x)
+        around = made.gated if made is not None else None
+        return self.connected(x if around is None else around, compute, step, governing, relevance_out=around is not None)
+
+    def connected(
+        self, source: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing, *, relevance_out: bool
+    ) -> Tensor:
+        """The result of ``compute``, whose backward pass leads to ``source``."""
+        y: Tensor = Governed.apply(source, compute, step, governing, self.keep, relevance_out)  # type: ignore[no-untyped-call]
+        if step.map is not None:
+            y._attrkit_made = _Made(y._version, step=step, governing=governing, source=source, relevance_out=relevance_out)  # type: ignore[attr-defined]
+        return y
+
+    def hooked(self, output: Tensor, x: Tensor, governing: Governing, call: Call) -> Tensor:
+        """An output whose own backward pass starts from what a rule makes of its relevance."""
+        step = OperationStep(call.operation, self.path, kept_input=Kept(x.detach()), kept_output=self.keep(output.detach()))
+
+        def hook(carried: Tensor) -> Tensor:
+            with torch._C.DisableTorchFunction():
+                result: Tensor = governing.rule.function(step, carried * step.output, **governing.parameters)
+                return result
+
+        output.register_hook(hook)
+        return self.treated(output)
+
+    def treated(self, output: Any) -> Any:
+        """An output whose operation was decided about: the audit passes it by."""
+        if isinstance(output, Tensor) and output.grad_fn is not None:
+            self._treated.add(output.grad_fn)
+        return output
+
+    def keep(self, value: Tensor) -> Kept:
+        """A value for the backward pass, copied before an operation in place reaches it."""
+        kept = Kept(value)
+        self._kept.setdefault(value.untyped_storage().data_ptr(), []).append(kept)
+        return kept
+
+    # What the interception asks for.
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One torch function, governed or not."""
+        if not torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        args = tuple(map(_untracked, args))
+        kwargs = {k: _untracked(v) for k, v in kwargs.items()}
+        if args and isinstance(args[0], Tensor) and writes(function, args, kwargs):
+            for kept in self._kept.pop(args[0].untyped_storage().data_ptr(), ()):
+                kept.secure()
+        if function in RESHAPES and args and (made := self.made(args[0])) and made.gated is not None:
+            return self.gate(function(made.gated, *args[1:], **kwargs))
+        operation = self.operations.get(function)
+        if operation is None:
+            return function(*args, **kwargs)
+        return operation.govern(Call(self, operation.name, function, args, kwargs))
+
+    # Afterwards.
+
+    def plan(self) -> None:
+        """Settle the positions that depend on the whole pass, from the pass that was just made."""
+        self.binding.plan(self._sites)
+
+    def audit(self, value: Tensor) -> None:
+        """Report what no rule governed on the way from the inputs to ``value``.
+
+        Raises:
+            RulesetError: the ruleset's fallback for something that was found is ``error``.
+        """
+        unknown = self.binding.ruleset.fallback.unknown
+        names = ungoverned_nodes(value, self._treated) if unknown != "gradient" else {}
+        found = [f"operation {name} ({count} times), which no rule can govern yet" for name, count in names.items()]
+        if unknown == "error":
+            origin = self.binding.ruleset.origin or self.binding.ruleset.name
+            self.problems += [f"{origin}: the model uses {f}; set fallback.unknown: warn to keep its own gradient" for f in found]
+        else:
+            self._warned += [f"the model uses {f}: its own gradient is kept" for f in found]
+        if self.problems:
+            raise RulesetError(list(dict.fromkeys(self.problems)))
+        for text in dict.fromkeys(self._warned):
+            warnings.warn(f"ruleset {self.binding.ruleset.name}: {text}", AttrkitWarning, stacklevel=2)
+
+
+def _untracked(value: Any) -> Any:
+    """Parameters without gradients: what requires one then is what depends on the attributed tensors."""
+    if isinstance(value, nn.Parameter) and value.requires_grad:
+        return value.detach()
+    if isinstance(value, list | tuple) and any(isinstance(v, nn.Parameter) for v in value):
+        return type(value)(map(_untracked, value))
+    return value
+
+
+class _Interception(TorchFunctionMode):
+    """Hands every torch function of this thread to a rewriter."""
+
+    def __init__(self, rewriter: Rewriter) -> None:
+        super().__init__()
+        self._rewriter = rewriter
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002: torch's signature
+        return self._rewriter.call(func, args, kwargs or {})

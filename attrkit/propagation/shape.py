@@ -1,0 +1,105 @@
+"""Readers of typed values. A reader takes a place in a document; it notes what is wrong there and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from attrkit.errors import did_you_mean
+from attrkit.propagation.document import WRONG, Document, Path
+from attrkit.propagation.values import is_number, shown
+
+
+@attrs.frozen
+class At:
+    """A place in a document and the value there."""
+
+    document: Document
+    value: Any
+    path: Path = ()
+
+    def to(self, key: str | int) -> At:
+        """The place of a key or item of this value, whether or not it is there."""
+        there = isinstance(self.value, list | tuple) or (isinstance(self.value, Mapping) and key in self.value)
+        return At(self.document, self.value[key] if there else None, (*self.path, key))
+
+    def complain(self, message: str) -> Any:
+        """Note what is wrong here, and return WRONG for the reader to return."""
+        self.document.complain(self.path, message)
+        return WRONG
+
+    def inside(self, what: str = "a mapping") -> Iterator[At]:
+        """The places of a mapping's keys; none, and a complaint, if this is no mapping."""
+        if isinstance(self.value, Mapping):
+            yield from map(self.to, self.value)
+        elif self.value is not WRONG:
+            self.complain(f"expected {what}, got {shown(self.value)}")
+
+
+Read = Callable[[At], Any]
+
+
+def plain(what: str, test: Callable[[Any], bool]) -> Read:
+    """Reads a value that passes ``test``, as it is."""
+    return lambda at: (
+        at.value if at.value is WRONG or test(at.value) else at.complain(f"expected {what}, got {shown(at.value)}")
+    )
+
+
+anything = plain("anything", lambda _: True)
+prose = plain("text", lambda value: isinstance(value, str))
+text = plain("text", lambda value: isinstance(value, str) and bool(value.strip()))
+flag = plain("true or false", lambda value: isinstance(value, bool))
+number = plain("a finite number", is_number)
+scalar = plain("text, a number, true or false", lambda value: isinstance(value, str | bool) or is_number(value))
+
+
+def one_of(known: Collection[str], more: str = "") -> Read:
+    """Reads one of the known words. ``more`` says what else is expected, for the message."""
+
+    def read(at: At) -> Any:
+        if at.value is WRONG or (isinstance(at.value, str) and at.value in known):
+            return at.value
+        expected = ("one of " if len(known) > 1 else "") + ", ".join(sorted(known)) + more
+        return at.complain(f"expected {expected}, got {shown(at.value)}.{did_you_mean(at.value, known)}")
+
+    return read
+
+
+def listed(read: Read, *, least: int = 0) -> Read:
+    """Reads a list into a tuple; items that cannot be read are left out."""
+
+    def read_list(at: At) -> Any:
+        if not isinstance(at.value, list | tuple) or len(at.value) < least:
+            expected = f"a list of at least {least}" if least else "a list"
+            return WRONG if at.value is WRONG else at.complain(f"expected {expected}, got {shown(at.value)}")
+        return tuple(found for i in range(len(at.value)) if (found := read(at.to(i))) is not WRONG)
+
+    return read_list
+
+
+def mapped(read: Read) -> Read:
+    """Reads a mapping with keys of the writer's choice; a value that cannot be read stays, as WRONG."""
+    return lambda at: {key.path[-1]: read(key) for key in at.inside()}
+
+
+def record(readers: Mapping[str, Read], required: Collection[str] = ()) -> Read:
+    """Reads a mapping whose keys are known; values that cannot be read are left out."""
+
+    def read(at: At) -> dict[str, Any]:
+        found = {}
+        for place in at.inside(f"a mapping of {', '.join(readers)}"):
+            key = place.path[-1]
+            if not isinstance(key, str) or key not in readers:
+                place.complain(f"unknown key {key!r}; expected one of {', '.join(readers)}.{did_you_mean(key, readers)}")
+            elif (value := readers[key](place)) is not WRONG:
+                found[key] = value
+        if isinstance(at.value, Mapping):
+            for key in required:
+                if key not in at.value:
+                    at.complain(f"key {key!r} is missing; expected {', '.join(required)} here")
+        return found
+
+    return read

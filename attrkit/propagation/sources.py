@@ -1,0 +1,42 @@
+"""Where rulesets are: files on disk, and those that plugins ship, by name."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from attrkit.errors import UnknownName, did_you_mean
+from attrkit.registry import Registry
+
+SUFFIXES = (".yaml", ".yml")
+LISTED = 20  # files that a message names
+
+
+def located(source: str | os.PathLike[str], registry: Registry, folder: Path) -> tuple[Traversable, str]:
+    """The file that ``source`` names, relative to ``folder``, and its name in messages. Raises UnknownName if none is there."""
+    if not isinstance(source, str) or source.endswith(SUFFIXES) or "/" in source or os.sep in source:
+        return _on_disk(folder / source)
+    shipped = registry.rulesets()
+    if source not in shipped:
+        known = ", ".join(sorted(shipped)) or "none"
+        hint = did_you_mean(source, shipped)
+        raise UnknownName(f"no ruleset {source!r}; expected a file that ends in .yaml, or one of: {known}.{hint}")
+    return shipped[source], shipped[source].name
+
+
+def identity(file: Traversable) -> str:
+    """The same text for the same file, however it was named."""
+    return os.path.realpath(str(file))
+
+
+def _on_disk(path: Path) -> tuple[Path, str]:
+    names: list[str] = []
+    with suppress(OSError, ValueError):  # a folder that cannot be listed, a name that is too long
+        if path.is_file():
+            return path, str(path)
+        names = sorted(file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES)
+    known = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    hint = did_you_mean(path.name, names)
+    raise UnknownName(f"no ruleset file {str(path)!r}; {str(path.parent)!r} holds {known or 'no .yaml file'}.{hint}")

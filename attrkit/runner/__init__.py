@@ -1,0 +1,7 @@
+"""The only code that calls a model: replicas, taps, packing, executors."""
+
+from attrkit.runner.executors import Serial as Serial
+from attrkit.runner.isolation import Forward as Forward
+from attrkit.runner.isolation import isolated as isolated
+from attrkit.runner.isolation import root_of as root_of
+from attrkit.runner.runner import Runner as Runner

@@ -1,0 +1,144 @@
+"""What a model is made of at this moment, so that a copy made earlier can be told stale after any edit."""
+
+from __future__ import annotations
+
+import types
+import weakref
+from functools import partial
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+_ATOMS = frozenset({
+    type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, torch.layout, type(Ellipsis),
+})  # fmt: skip
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type)
+_DEEPEST = 3  # of plain objects that are attributes of modules, like a transformer's configuration
+
+
+class _Same:
+    """Equal to another one while both stand for one living object."""
+
+    __slots__ = ("_ref",)
+
+    def __init__(self, thing: object) -> None:
+        self._ref = weakref.ref(thing)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and (mine := self._ref()) is not None and mine is other._ref()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@attrs.define
+class Census:
+    """Everything that a forward pass of ``root`` may read, found by walking modules, containers and plain objects.
+
+    ``tokens`` compare equal exactly when nothing of it was edited; values of parameters and buffers do not count, because a
+    copy shares or refreshes them.
+    """
+
+    root: nn.Module
+    tokens: list[Any] = attrs.field(factory=list, init=False)
+    modules: dict[int, nn.Module] = attrs.field(factory=dict, init=False)
+    parameters: dict[int, nn.Parameter] = attrs.field(factory=dict, init=False)
+    tensors: dict[int, Tensor] = attrs.field(factory=dict, init=False)
+    functions: list[Any] = attrs.field(factory=list, init=False)
+    _seen: set[int] = attrs.field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Walk."""
+        self._add(self.root, 0)
+
+    def _add(self, value: Any, depth: int) -> None:
+        kind = type(value)
+        if kind in _ATOMS:
+            self.tokens.append(value)
+        elif isinstance(value, Tensor):
+            self._add_tensor(value)
+        elif id(value) in self._seen:
+            self.tokens.append(kind)
+        elif isinstance(value, nn.Module):
+            self._add_module(value)
+        elif isinstance(value, list | tuple | set | frozenset | dict):
+            self._seen.add(id(value))
+            self.tokens += (kind, len(value))
+            for item in value.items() if isinstance(value, dict) else value:
+                self._add(item, depth)
+        else:
+            self._add_object(value, depth)
+
+    def _add_module(self, module: nn.Module) -> None:
+        self._seen.add(id(module))
+        self.modules[id(module)] = module
+        self.tokens.append(type(module))
+        buffers = module._buffers
+        for name, value in vars(module).items():
+            self.tokens.append(name)
+            if value is buffers:
+                for label, buffer in buffers.items():
+                    self.tokens.append(label)
+                    self._add_shared(buffer)
+            else:
+                self._add(value, 0)
+
+    def _add_shared(self, tensor: Tensor | None) -> None:
+        """A tensor whose values a copy shares or refreshes: only its place in memory counts."""
+        if tensor is None or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            self.tokens.append(type(tensor))
+        else:
+            self.tokens += (tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device)
+
+    def _add_tensor(self, tensor: Tensor) -> None:
+        if isinstance(tensor, nn.Parameter):
+            self.parameters[id(tensor)] = tensor
+            self._add_shared(tensor)
+        else:
+            self.tensors[id(tensor)] = tensor
+            self._add_shared(tensor)
+            self.tokens.append(tensor._version)
+
+    def _add_object(self, value: Any, depth: int) -> None:
+        self._seen.add(id(value))
+        self.tokens.append(type(value))
+        if isinstance(value, types.MethodType | partial | _FUNCTIONS):
+            self.functions.append(value)
+            if isinstance(value, _FUNCTIONS):
+                self.tokens.append(_Same(value))
+                return
+            parts = (value.__func__,) if isinstance(value, types.MethodType) else (value.func, value.args, value.keywords)
+            for part in parts:
+                self._add(part, depth)
+        elif depth < _DEEPEST and (fields := getattr(value, "__dict__", None)):
+            self._add(dict(fields), depth + 1)
+        else:
+            self.tokens.append(id(value))
+
+    def leads_back(self) -> bool:
+        """Whether a function among the attributes or hooks closes over a module of this model: a copy would run that module."""
+        return any(id(m) in self.modules for function in self.functions for m in _closed_over(function))
+
+
+def _closed_over(function: Any) -> list[nn.Module]:
+    """The modules in the closure, the defaults and the partial arguments of a function."""
+    if isinstance(function, partial):  # a deep copy replaces what a partial holds, but not what its function closes over
+        return _closed_over(function.func)
+    if isinstance(function, types.MethodType):
+        return _closed_over(function.__func__)
+    held: list[Any] = list(getattr(function, "__defaults__", None) or ())
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # a cell that is not filled yet
+            continue
+    found = []
+    for thing in held:
+        if isinstance(thing, types.MethodType):
+            thing = thing.__self__  # noqa: PLW2901
+        if isinstance(thing, nn.Module):
+            found.append(thing)
+        elif isinstance(thing, types.FunctionType):
+            found += _closed_over(thing)
+    return found

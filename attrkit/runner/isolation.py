@@ -1,0 +1,225 @@
+"""Calling a model so that nothing of it differs afterwards: on a replica, or on itself with guards where it cannot be copied."""
+
+from __future__ import annotations
+
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from attrkit.errors import AttrkitWarning, UsageTypeError
+from attrkit.layers import ModuleLayer
+from attrkit.runner.replica import CopyRefusedError, Lease
+
+T = TypeVar("T")
+_depth = threading.local()  # the innermost guarded call of each thread
+
+
+class _LedBackError(Exception):
+    """A forward pass of the replica ran modules of the original."""
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(model, nn.Module) and isinstance(vars(model).get("_modules", {}).get("_orig_mod"), nn.Module):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def root_of(model: Any) -> nn.Module | None:
+    """The module whose forward pass ``model`` is: itself, the owner of a bound method, or what a partial calls."""
+    model = unwrapped(model)
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, types.MethodType) and isinstance(model.__self__, nn.Module):
+        return root_of(model.__self__)
+    if isinstance(model, partial):
+        return root_of(model.func)
+    if not callable(model):
+        raise UsageTypeError(f"model must be a torch module or a function that returns its output, got {type(model).__name__}")
+    return None
+
+
+def _rebound(model: Any, root: nn.Module, twin: nn.Module) -> Callable[..., Any]:
+    """``model`` with ``twin`` in place of ``root``."""
+    model = unwrapped(model)
+    if isinstance(model, partial):
+        return partial(_rebound(model.func, root, twin), *model.args, **model.keywords)
+    if isinstance(model, types.MethodType):
+        return twin if isinstance(model.__self__, nn.DataParallel) else types.MethodType(model.__func__, twin)
+    return twin
+
+
+@attrs.define
+class Forward:
+    """A model that may be called and tapped. ``root`` is None where only a function is known."""
+
+    call: Callable[..., Any]
+    root: nn.Module | None
+    guard: Callable[[Callable[..., Any]], Callable[..., Any]] = attrs.field(default=lambda hook: hook)
+    training: bool = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output."""
+        return self.call(*args, **kwargs)
+
+    def module(self, layer: ModuleLayer) -> nn.Module:
+        """The module to tap for a layer that was found in the user's model."""
+        return layer.module if self.root is None else self.root.get_submodule(layer.name)
+
+
+def _sensitive(module: nn.Module) -> bool:
+    """Whether training mode changes what the module computes."""
+    modules = nn.modules
+    if isinstance(module, modules.dropout._DropoutNd):
+        return module.p > 0
+    return isinstance(module, modules.batchnorm._NormBase) or bool(isinstance(module, nn.RNNBase) and module.dropout)
+
+
+def _in_training(root: nn.Module | None) -> bool:
+    found = root is not None and next((m for m in root.modules() if m.training and _sensitive(m)), None)
+    if not found:
+        return False
+    warnings.warn(
+        f"the model is in training mode: {type(found).__name__} makes its output depend on chance or on the other examples; "
+        "call model.eval() first unless you mean it",
+        AttrkitWarning,
+        stacklevel=2,
+    )
+    return True
+
+
+def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
+    """``compute`` on a forward whose use leaves no trace on the model, its buffers and the global random generators.
+
+    ``compute`` may run twice: again from the start when a forward pass of the copy turns out to run the original's modules.
+    """
+    root = root_of(model)
+    training = _in_training(root)
+    try:
+        lease = Lease.take(root) if root is not None else None
+    except CopyRefusedError:
+        lease = None
+    if lease is not None and root is not None:
+        try:
+            with _random_state_kept(lease, training=training):
+                call = _rebound(model, root, lease.replica.root)
+                if lease.pool.draws is None:
+                    call = _watched(call, root)
+                result = compute(Forward(call, lease.replica.root, training=training))
+        except _LedBackError:
+            lease.refuse("a forward pass of its copy ran the model's own modules")
+        else:
+            lease.give_back()
+            return result
+    with _guarded(root) as guard, _random_state_kept(None, training=training):
+        return compute(Forward(unwrapped(model), root, guard, training=training))
+
+
+def _watched(call: Callable[..., Any], root: nn.Module) -> Callable[..., Any]:
+    """``call``, raising at its first use when modules of the original run."""
+    originals = {id(m) for m in root.modules()}
+    watching = [True]
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if not watching:
+            return call(*args, **kwargs)
+        watching.clear()
+        thread, ran = threading.get_ident(), []
+
+        def note(module: nn.Module, _: Any) -> None:
+            if threading.get_ident() == thread and id(module) in originals:
+                ran.append(module)
+
+        handle = register_module_forward_pre_hook(note)
+        try:
+            output = call(*args, **kwargs)
+        finally:
+            handle.remove()
+        if ran:
+            raise _LedBackError
+        return output
+
+    return watched
+
+
+@contextmanager
+def _random_state_kept(lease: Lease | None, *, training: bool) -> Iterator[None]:
+    """Put the global generators of torch back where a forward pass draws from them.
+
+    A model that was seen not to draw is left out, so that other threads keep their own stream of random numbers.
+    """
+    if lease is not None and lease.pool.draws is False and not training:
+        yield
+        return
+    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    before = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
+    try:
+        yield
+    finally:
+        after = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
+        drew = any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
+        if lease is not None:
+            lease.pool.draws = drew
+        if drew:
+            torch.set_rng_state(before[0])
+            for d, state in zip(cuda, before[1:], strict=True):
+                torch.cuda.set_rng_state(state, d)
+
+
+@contextmanager
+def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+    """Run the user's own modules; put back what forward passes change on them; yield what makes a hook fire only for us."""
+    token, thread = object(), threading.get_ident()
+    outer = getattr(_depth, "innermost", None)
+
+    def ours() -> bool:
+        return getattr(_depth, "innermost", None) is token
+
+    def guard(hook: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: hook(*args, **kwargs) if ours() else None
+
+    with ExitStack() as stack:
+        saved: dict[int, bool] = {}
+
+        def save(module: nn.Module, _: Any = None) -> None:
+            if threading.get_ident() == thread and id(module) not in saved:
+                saved[id(module)] = True
+                stack.callback(_restore, module, dict(vars(module)), _values(module))
+
+        stack.callback(setattr, _depth, "innermost", outer)
+        _depth.innermost = token
+        if root is not None:
+            save(root)
+        handle = register_module_forward_pre_hook(save)
+        stack.callback(handle.remove)
+        yield guard
+
+
+def _values(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    return [(b, b.detach().clone()) for b in module._buffers.values() if b is not None]
+
+
+def _restore(module: nn.Module, attributes: dict[str, Any], values: list[tuple[Tensor, Tensor]]) -> None:
+    fields = vars(module)
+    for name in fields.keys() - attributes.keys():
+        del fields[name]
+    for name, value in attributes.items():
+        if fields.get(name) is not value:
+            fields[name] = value
+    with torch.no_grad():
+        for buffer, value in values:
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)

@@ -1,0 +1,77 @@
+"""Taps on layers during one forward pass: capture what passes by, or replace it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from attrkit.errors import UsageError
+from attrkit.layers import ModuleLayer
+from attrkit.protocols import Tensors
+from attrkit.runner.isolation import Forward
+
+
+def leaf_of(tensor: Tensor) -> Tensor:
+    """A tensor at which gradients are collected; one that already belongs to the graph stays in it."""
+    if tensor.requires_grad or not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    return tensor.detach().requires_grad_()
+
+
+@attrs.define
+class Tap:
+    """What passes by one layer, call by call: its tensors, flat, in the order of the calls.
+
+    With ``values`` the tensors are replaced by those, else they go on unchanged. With ``leaves`` gradients can be taken by
+    what is captured. The model goes on with what ``onward`` makes of it: a copy, so that an operation in place cannot reach it.
+    """
+
+    layer: ModuleLayer
+    values: Tensors | None = None
+    leaves: bool = False
+    onward: Callable[[Tensor], Tensor] = torch.clone
+    seen: list[Tensor] = attrs.field(factory=list)
+    calls: int = 0
+
+    def __call__(self, value: Any) -> Any:
+        """See one value, and return the one to go on with."""
+        self.calls += 1
+        tensors = self.layer.read(value)
+        if self.values is not None:
+            tensors = self.values[len(self.seen) : len(self.seen) + len(tensors)]
+        if self.leaves:
+            tensors = tuple(map(leaf_of, tensors))
+        self.seen += tensors
+        return self.layer.write(value, tuple(map(self.onward, tensors)))
+
+    def captured(self) -> Tensors:
+        """What was seen. Raises UsageError when the layer never ran, or ran another number of times than expected."""
+        if not self.calls:
+            raise UsageError(f"layer {self.layer.name!r} never ran in the model's forward pass; choose one that does")
+        if self.values is not None and len(self.seen) != len(self.values):
+            raise UsageError(f"layer {self.layer.name!r} passed on {len(self.seen)} tensors where it had passed on {len(self.values)}")
+        return tuple(self.seen)
+
+
+def place(forward: Forward, taps: Iterable[Tap], stack: ExitStack) -> None:
+    """Put taps on the layers of a forward until the stack closes."""
+    for tap in taps:
+        module = forward.module(tap.layer)
+        if tap.layer.io == "input":
+            handle = module.register_forward_pre_hook(forward.guard(_on_input(tap)), with_kwargs=True)
+        else:
+            handle = module.register_forward_hook(forward.guard(_on_output(tap)))
+        stack.callback(handle.remove)
+
+
+def _on_output(tap: Tap) -> Any:
+    return lambda _module, _args, output: tap(output)
+
+
+def _on_input(tap: Tap) -> Any:
+    return lambda _module, args, kwargs: tap((args, kwargs))

@@ -1,0 +1,258 @@
+"""Declarations: what a plugin says about a method, a rule or a package of rulesets.
+
+A spec is itself a pluggy plugin: it implements the hook that returns it, so an entry point may name it directly.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, Literal
+
+import attrs
+
+from attrkit.errors import UnknownName, UsageError, did_you_mean
+from attrkit.hookspecs import hookimpl
+
+
+class Where(StrEnum):
+    """Where an attribution lands, or for ``NEURON`` what it explains."""
+
+    INPUT = "input"
+    LAYER = "layer"
+    NEURON = "neuron"
+
+
+#: Names that ``explain`` and the classes of ``attrkit.attr`` use themselves; no option of a method may take one.
+RESERVED = frozenset({
+    "additional_forward_args", "attribute_to_layer_input", "attribute_to_neuron_input", "baselines", "grad_kwargs", "inputs",
+    "internal_batch_size", "layer", "model", "neuron", "neuron_selector", "perturbations_per_eval", "return_convergence_delta",
+    "seed", "self", "show_progress", "target",
+})  # fmt: skip
+
+
+@attrs.frozen
+class Option:
+    """One keyword option of a method or rule, read off its signature and its docstring."""
+
+    name: str
+    type: str
+    default: Any
+    help: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.default!r}"
+
+
+@attrs.frozen
+class Deprecation:
+    """Since which version something is deprecated, when it goes, and what to use instead."""
+
+    since: str
+    removal: str
+    use: str
+
+
+def _helps(function: Callable[..., Any]) -> dict[str, str]:
+    """The entries of the docstring's ``Args:`` section, by parameter."""
+    _, _, section = (inspect.getdoc(function) or "").partition("\nArgs:\n")
+    body = re.split(r"\n(?=\S)", section, maxsplit=1)[0]
+    entries = re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", body, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _options(function: Callable[..., Any]) -> tuple[Option, ...]:
+    """The keyword-only parameters of ``function``; each needs an annotation and a default."""
+    found, helps = [], _helps(function)
+    for p in inspect.signature(function).parameters.values():
+        if p.kind is not p.KEYWORD_ONLY:
+            continue
+        if p.default is p.empty or p.annotation is p.empty:
+            raise UsageError(f"option {p.name!r} of {function.__qualname__} needs an annotation and a default")
+        annotation = p.annotation if isinstance(p.annotation, str) else inspect.formatannotation(p.annotation)
+        found.append(Option(p.name, annotation, p.default, helps.get(p.name, "")))
+    return tuple(found)
+
+
+def _by_reference(module: str, qualname: str) -> Any:
+    return getattr(sys.modules.get(module) or import_module(module), qualname)
+
+
+def _identifier(_: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise UsageError(f"{attribute.name} {value!r} must be lower case letters, digits and underscores, like 'my_method'")
+
+
+@attrs.frozen(eq=False)
+class Declared:
+    """A named function plus facts about it. It pickles as a reference to its module attribute."""
+
+    name: str = attrs.field(validator=_identifier)
+    function: Callable[..., Any] = attrs.field(repr=False)
+    references: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    deprecated: Deprecation | None = attrs.field(kw_only=True, default=None)
+    options: tuple[Option, ...] = attrs.field(init=False, repr=False)
+
+    @options.default
+    def _(self) -> tuple[Option, ...]:
+        return _options(self.function)
+
+    @property
+    def doc(self) -> str:
+        """The function's docstring, indentation removed."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring: one sentence that a table can show."""
+        return self.doc.partition("\n")[0]
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every option's value: the given one, else the default. Raises UnknownName for a name that is no option."""
+        known = {o.name: o.default for o in self.options}
+        for name in given:
+            if name not in known:
+                options = ", ".join(map(str, self.options)) or "none"
+                raise UnknownName(f"{self.name} has no option {name!r}.{did_you_mean(name, known)} Its options: {options}")
+        return {**known, **given}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_reference, (self.function.__module__, self.function.__qualname__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+@attrs.frozen(eq=False)
+class MethodSpec(Declared):
+    """An attribution method: how to compute it, and everything a caller, a CLI or a test needs to know.
+
+    Attributes:
+        where: the places it can attribute to.
+        gradient: whether it needs gradients (else forward passes suffice).
+        baseline: whether it compares with a baseline.
+        baseline_at: whether a layer's baseline is given at the model's inputs or is a value of the layer.
+        complete: whether attributions sum to the change of the objective from baseline to point (without a baseline:
+            to the objective itself).
+        linear: whether attributions for f + g are those for f plus those for g.
+        stochastic: whether it draws random numbers (from ``problem.generator``, and nowhere else).
+        neuron: whether the neuron form explains the neuron, or the output as far as it depends on the neuron.
+        forward_passes, backward_passes: the cost, as arithmetic over options and ``features``.
+        classes: class names that the naming convention gets wrong, by place.
+    """
+
+    where: frozenset[Where] = attrs.field(converter=lambda w: frozenset(map(Where, w)), kw_only=True, default=frozenset(Where))
+    gradient: bool = attrs.field(kw_only=True, default=True)
+    baseline: Literal["none", "optional", "required"] = attrs.field(
+        kw_only=True, default="none", validator=attrs.validators.in_(("none", "optional", "required"))
+    )
+    baseline_at: Literal["inputs", "site"] = attrs.field(
+        kw_only=True, default="inputs", validator=attrs.validators.in_(("inputs", "site"))
+    )
+    complete: Literal["exact", "approximate", "no"] = attrs.field(
+        kw_only=True, default="no", validator=attrs.validators.in_(("exact", "approximate", "no"))
+    )
+    linear: bool = attrs.field(kw_only=True, default=False)
+    stochastic: bool = attrs.field(kw_only=True, default=False)
+    neuron: Literal["objective", "through"] = attrs.field(
+        kw_only=True, default="objective", validator=attrs.validators.in_(("objective", "through"))
+    )
+    forward_passes: str = attrs.field(kw_only=True, default="1")
+    backward_passes: str = attrs.field(kw_only=True, default="0")
+    classes: Mapping[Where, str] = attrs.field(
+        kw_only=True, factory=dict, converter=lambda c: {Where(k): v for k, v in c.items()}
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a declaration whose facts contradict its signature or one another."""
+        positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        if len(positional) != 1:
+            raise UsageError(
+                f"method {self.name!r}: {self.function.__qualname__} must take the problem as its one positional argument "
+                f"and options as keyword-only ones, it takes {len(positional)} positional"
+            )
+        if taken := sorted(RESERVED & {o.name for o in self.options}):
+            raise UsageError(f"method {self.name!r}: option {taken[0]!r} is a name that attrkit uses itself; rename it")
+        if not self.where:
+            raise UsageError(f"method {self.name!r}: where= is empty; name at least one of {', '.join(Where)}")
+        if self.baseline == "none" and self.baseline_at == "site":
+            raise UsageError(f"method {self.name!r}: baseline_at='site' contradicts baseline='none'")
+        if stray := sorted(self.classes.keys() - self.where):
+            raise UsageError(f"method {self.name!r}: classes= names {stray[0]!r}, which where= leaves out")
+        if not self.gradient and self.backward_passes != "0":
+            raise UsageError(f"method {self.name!r}: gradient=False contradicts backward_passes={self.backward_passes!r}")
+
+    @hookimpl
+    def attrkit_methods(self) -> tuple[MethodSpec, ...]:
+        """A spec provides itself."""
+        return (self,)
+
+
+@attrs.frozen(eq=False)
+class RuleSpec(Declared):
+    """A propagation rule: relevance at an operation's output to relevance at its input.
+
+    Attributes:
+        operations: the operations, or groups of operations, it is defined for.
+        returns: what the function returns: ``relevance`` at the input, its ``quotient`` by the input (which saves a product
+            and a division where relevance travels as c = R / x), or a ``cotangent`` that the operation's own backward pass
+            turns into the quotient.
+        identity: whether it hands relevance through an elementwise operation unchanged; where the operation is homogeneous
+            of degree one, its own backward pass does just that.
+        conserves: whether relevance sums to the same at input and output once biases are excluded.
+    """
+
+    operations: frozenset[str] = attrs.field(converter=frozenset, kw_only=True, default=frozenset({"linear_like"}))
+    returns: Literal["relevance", "quotient", "cotangent"] = attrs.field(
+        kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "quotient", "cotangent"))
+    )
+    identity: bool = attrs.field(kw_only=True, default=False)
+    conserves: bool = attrs.field(kw_only=True, default=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a function that cannot be called as a rule."""
+        positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        if len(positional) != 2:
+            raise UsageError(
+                f"rule {self.name!r}: {self.function.__qualname__} must take (step, relevance) and parameters as "
+                f"keyword-only arguments, it takes {len(positional)} positional"
+            )
+
+    @hookimpl
+    def attrkit_rules(self) -> tuple[RuleSpec, ...]:
+        """A spec provides itself."""
+        return (self,)
+
+
+@attrs.frozen
+class RulesetSource:
+    """An importable package whose ``*.yaml`` files are rulesets."""
+
+    package: str
+
+    @hookimpl
+    def attrkit_rulesets(self) -> tuple[RulesetSource, ...]:
+        """A source provides itself."""
+        return (self,)
+
+
+def _checked(spec: type[Any], name: str, function: Callable[..., Any], facts: Mapping[str, Any]) -> Any:
+    known = {a.name for a in attrs.fields(spec) if a.kw_only}
+    for fact in facts:
+        if fact not in known:
+            raise UnknownName(f"{name!r} declares {fact!r}, which is no fact.{did_you_mean(fact, known)} Facts: {', '.join(sorted(known))}")
+    return spec(name, function, **facts)
+
+
+def method(name: str, **facts: Any) -> Callable[[Callable[..., Any]], MethodSpec]:
+    """Declare the decorated function an attribution method. ``facts`` are the attributes of :class:`MethodSpec`."""
+    return lambda function: _checked(MethodSpec, name, function, facts)
+
+
+def rule(name: str, **facts: Any) -> Callable[[Callable[..., Any]], RuleSpec]:
+    """Declare the decorated function a propagation rule. ``facts`` are the attributes of :class:`RuleSpec`."""
+    return lambda function: _checked(RuleSpec, name, function, facts)

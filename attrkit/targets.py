@@ -1,0 +1,116 @@
+"""Choosing one number per example out of what a model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from attrkit.errors import UsageError, UsageTypeError
+
+TargetLike: TypeAlias = "int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | Tensor | None"
+
+
+def output_tensor(output: Any) -> Tensor:
+    """The tensor of a model's output: the output itself, its only tensor, or the one called ``logits``."""
+    if isinstance(output, Tensor):
+        return output
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    if len(tensors) != 1:
+        raise UsageTypeError(
+            f"the model returned {type(output).__name__} with {len(tensors)} tensors, of which attrkit cannot choose one; "
+            "pass a function that returns the tensor to explain, like: lambda x: model(x)[0]"
+        )
+    return tensors[0]
+
+
+@attrs.frozen
+class Target:
+    """Which number of each row of the output. ``rows`` holds one index per example, ``index`` one for all of them."""
+
+    index: tuple[int, ...] | None = None
+    rows: Tensor | None = None  # (n, number of indices), integer
+
+    @classmethod
+    def of(cls, target: Any, n: int) -> Target:
+        """Read what a caller gave for a batch of ``n``.
+
+        Raises:
+            UsageTypeError: it is none of the accepted kinds.
+            UsageError: it holds another number of entries than there are examples.
+        """
+        if target is None or isinstance(target, Target):
+            return target or cls()
+        if isinstance(target, int) and not isinstance(target, bool):
+            return cls((target,))
+        if isinstance(target, tuple) and all(isinstance(i, int) for i in target):
+            return cls(target)
+        if isinstance(target, Tensor) and not target.is_floating_point() and target.dtype is not torch.bool:
+            if target.numel() == 1:
+                return cls((int(target),))
+            if target.dim() == 1:
+                return cls._per_example(target.reshape(-1, 1), n)
+        elif isinstance(target, list) and target:
+            entries = [t if isinstance(t, tuple) else (t,) for t in target]
+            if all(type(i) is int for t in entries for i in t) and len({len(t) for t in entries}) == 1:
+                return cls._per_example(torch.tensor(entries), n)
+        got = f"a tensor of shape {tuple(target.shape)} and {target.dtype}" if isinstance(target, Tensor) else repr(target)
+        raise UsageTypeError(
+            "target must be an int, a tuple of ints, a list of ints or of tuples with one entry per example, or a 1-d integer "
+            f"tensor, got {got}"
+        )
+
+    @classmethod
+    def _per_example(cls, rows: Tensor, n: int) -> Target:
+        if len(rows) != n:
+            raise UsageError(f"target has {len(rows)} entries for a batch of {n} examples; give one per example, or a single int")
+        return cls(None, rows)
+
+    def tile(self, copies: int, part: slice) -> Target:
+        """The target for ``copies`` copies of a part of the batch."""
+        if self.rows is None:
+            return self
+        return Target(None, self.rows[part].repeat(copies, 1))
+
+    def choose(self, output: Tensor, n: int) -> Tensor:
+        """One number per example, shape ``(n,)``; shape ``(1,)`` where the model returns one number for the whole batch."""
+        if self.index is None and self.rows is None:
+            if output.dim() == 0 or output.shape == (1,):
+                return output.reshape(1)
+            if output[0].numel() != 1:
+                raise UsageError(
+                    f"target is missing: the model returns {tuple(output.shape[1:])} numbers per example; pass target= to choose one"
+                )
+            return output.reshape(len(output))
+        wanted = self.index if self.rows is None else tuple(int(i) for i in self.rows.amax(0))
+        assert wanted is not None  # noqa: S101: for the type checker; one of the two is given
+        shape = tuple(output.shape[1:])
+        if output.dim() == 0 or len(wanted) != len(shape):
+            raise UsageError(
+                f"target {self} has {len(wanted)} indices, but the model's output has {len(shape)} dimensions {shape} after the batch"
+            )
+        lowest = wanted if self.rows is None else tuple(int(i) for i in self.rows.amin(0))
+        if any(not -size <= low or not high < size for low, high, size in zip(lowest, wanted, shape, strict=True)):
+            raise UsageError(f"target {self} is out of range: the model returns {shape} numbers per example")
+        if self.rows is None:
+            return output[(slice(None), *wanted)]
+        if len(output) != n:
+            raise UsageError(f"target has one entry per example, but the model returned {len(output)} rows for {n} examples")
+        rows = self.rows.to(output.device)
+        return output[(torch.arange(n, device=output.device), *rows.unbind(1))]
+
+    def to_json(self) -> Any:
+        """The target as plain lists and numbers, as ``of`` reads it."""
+        if self.rows is not None:
+            return [r[0] if len(r) == 1 else r for r in self.rows.tolist()]
+        return self.index if self.index is None or len(self.index) > 1 else self.index[0]
+
+    def __str__(self) -> str:
+        return str(self.to_json())

@@ -1,0 +1,36 @@
+"""Conductance: integrated gradients along the inputs' path, collected where attributions land."""
+
+from itertools import pairwise
+
+from attrkit import Problem, method
+from attrkit.protocols import Tensors
+from attrkit_gradients.quadrature import nodes_and_weights
+
+
+@method(
+    "conductance",
+    baseline="optional",
+    complete="approximate",
+    linear=True,
+    neuron="through",
+    forward_passes="n_steps + 2",
+    backward_passes="n_steps + 2",
+    references=("arXiv:1805.12233", "arXiv:1807.09946"),
+)
+def conductance(problem: Problem, *, n_steps: int = 50, method: str = "gausslegendre") -> Tensors:
+    """Sum, along the inputs' path, the gradient at a place times the change of its value.
+
+    The change is taken between neighbouring points, the two ends included, with the mean of their gradients: the changes then
+    add up to the whole one at any number of steps.
+
+    Args:
+        n_steps: points on the path between its two ends.
+        method: the quadrature rule whose nodes the points are.
+    """
+    nodes, _ = nodes_and_weights(method, n_steps)
+    path = sorted({0.0, *nodes, 1.0})
+    total = problem.zeros()
+    for (start, before), (end, after) in pairwise(problem.along(map(problem.input_lerp, path))):
+        steps = zip(total, start, end, before, after, strict=True)
+        total = tuple(t + (e - s) * (b + a) / 2 for t, s, e, b, a in steps)
+    return total

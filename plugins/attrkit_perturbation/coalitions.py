@@ -1,0 +1,23 @@
+"""The coalition engine: the model's value for any set of present features, the others replaced by the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+from attrkit import Problem
+from attrkit_perturbation.features import Features
+from torch import Tensor
+
+
+@attrs.frozen
+class Game:
+    """Values of coalitions of features, for all examples of a batch at once."""
+
+    problem: Problem
+    features: Features
+
+    def values(self, coalitions: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The objective for each coalition, shape ``(batch,)``, in order; a coalition is a boolean tensor ``(count,)``."""
+        point, baseline = self.problem.point, self.problem.baseline
+        return self.problem.values(self.features.masked(present, point, baseline) for present in coalitions)

@@ -1,0 +1,1 @@
+"""Methods that replace the backward pass, and the rules they do it with."""
