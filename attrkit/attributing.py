@@ -37,6 +37,7 @@ class Request:
     rows: int | None = None
     seed: int = 0
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
+    progress: str = ""  # what a progress bar on stderr is called; empty for none
 
     @property
     def where(self) -> Where:
@@ -87,11 +88,11 @@ def answer(spec: MethodSpec, request: Request, options: Mapping[str, Any], *, ou
 
     def compute(forward: Forward) -> Answer:
         offered = registry.manager.hook.attrkit_executor(model=request.model, devices=())
-        runner = Runner(forward, request.rows, offered or Serial(), request.grad_options)
+        runner = Runner(forward, request.rows, offered or Serial(), request.grad_options, request.progress)
         problem = _problem(spec, request, runner, layers, target)
         values = registry.manager.hook.attrkit_attribute(spec=spec, problem=problem, options=resolved)
         values = _checked(spec, problem, values)
-        forwards, backwards = runner.forward_passes, runner.backward_passes
+        forwards, backwards, runner.progress = runner.forward_passes, runner.backward_passes, ""
         ends = _ends(spec, problem) if outputs else (None, None)
         return Answer(
             values=values,

@@ -40,6 +40,7 @@ def explain(
     additional_forward_args: Any = None,
     internal_batch_size: int | None = None,
     seed: int = 0,
+    show_progress: bool = False,
     **options: Any,
 ) -> Explanation:
     """Explain a model's output for a batch of inputs.
@@ -58,6 +59,7 @@ def explain(
         additional_forward_args: further arguments of the model, after the inputs.
         internal_batch_size: the most rows that one forward pass may have.
         seed: of every random draw.
+        show_progress: show a progress bar on stderr.
         options: the method's own options (``attrkit methods NAME`` lists them).
 
     Raises:
@@ -80,6 +82,7 @@ def explain(
         io="input" if attribute_to_layer_input else "output",
         rows=internal_batch_size,
         seed=seed,
+        progress=spec.name if show_progress else "",
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -130,19 +130,19 @@ class Problem:
         """The random generator of one sample; the same whatever shares a forward pass with it."""
         return torch.Generator(self.inputs[0].device).manual_seed(hash((self.seed, sample)) & 0x7FFF_FFFF_FFFF_FFFF)
 
-    # Evaluation: the runner decides how many points share a forward pass.
+    # Evaluation: the runner decides how many points share a forward pass. ``total`` says how many there are, to show progress.
 
-    def values(self, points: Iterable[Tensors]) -> Iterator[Tensor]:
+    def values(self, points: Iterable[Tensors], total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site, shape ``(batch,)`` (``(1,)`` where the model returns one for the batch)."""
-        return self.runner.values(self, points)
+        return self.runner.values(self, points, total=total)
 
-    def grads(self, points: Iterable[Tensors]) -> Iterator[Tensors]:
+    def grads(self, points: Iterable[Tensors], total: int | None = None) -> Iterator[Tensors]:
         """The objective's gradient at each value of the site."""
-        return (gradient for _, _, gradient in self.runner.grads(self, points))
+        return (gradient for _, _, gradient in self.runner.grads(self, points, total=total))
 
-    def along(self, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensors, Tensors]]:
+    def along(self, inputs: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's value, and the objective's gradient there, while the *inputs* move."""
-        return ((at, gradient) for _, at, gradient in self.runner.grads(self, inputs, moving_inputs=True))
+        return ((at, gradient) for _, at, gradient in self.runner.grads(self, inputs, moving_inputs=True, total=total))
 
     def value(self) -> Tensor:
         """The objective for the inputs."""

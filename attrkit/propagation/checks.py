@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import attrs
+
 from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean
 from attrkit.propagation.document import WRONG
-from attrkit.propagation.ruleset import Entry, Parameter
+from attrkit.propagation.ruleset import Entry
 from attrkit.propagation.shape import At
 from attrkit.propagation.values import is_number, references, shown
 from attrkit.propagation.vocabulary import members
@@ -23,50 +25,57 @@ _SIMPLE: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def check_entry(at: At, entry: Entry, declared: Mapping[str, Any] | None, registry: Registry) -> None:
-    """Complain at ``at``, where ``entry`` stands, of all that does not fit.
+@attrs.frozen
+class Context:
+    """What entries are checked against: rules, and parameters by name, WRONG for those that could not be read."""
 
-    ``declared`` holds the parameters by name, WRONG for those that could not be read; None if not all of them are known.
-    """
+    registry: Registry
+    parameters: Mapping[str, Any]
+    complete: bool  # else a parameter that is not there may be in a ruleset that is not there
+
+
+def check_entry(at: At, entry: Entry, context: Context) -> None:
+    """Complain at ``at``, where ``entry`` stands, of all that does not fit."""
     options = at.to("with")
     for key, value in entry.parameters.items():
-        _check_references(options.to(key), references(value), declared)
-    for name in _rule_names(at.to("rule"), entry.rule, declared):
+        _check_references(options.to(key), references(value), context)
+    for name in _rule_names(at.to("rule"), entry.rule, context):
         try:
-            spec = registry.rule(name)
+            spec = context.registry.rule(name)
         except (UnknownName, PluginUnavailable) as error:
             at.to("rule").complain(str(error))
         else:
-            _check_operations(at.to("rule"), entry, spec, registry)
+            _check_operations(at.to("rule"), entry, spec, context.registry)
             _check_options(options, entry, spec)
 
 
-def _check_references(at: At, names: Iterator[str], declared: Mapping[str, Any] | None) -> None:
+def _check_references(at: At, names: Iterator[str], context: Context) -> None:
     for name in names:
-        if declared is not None and name not in declared:
-            known = ", ".join(declared) or "none"
-            at.complain(f"unknown parameter '${name}'; expected one of {known}.{did_you_mean(name, declared)}")
+        if context.complete and name not in context.parameters:
+            known = ", ".join(context.parameters) or "none"
+            at.complain(f"unknown parameter '${name}'; expected one of {known}.{did_you_mean(name, context.parameters)}")
 
 
-def _rule_names(at: At, rule: str, declared: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _rule_names(at: At, rule: str, context: Context) -> tuple[str, ...]:
     """The rules that an entry may come to: the one it names, or every choice of the parameter it names."""
     if not rule.startswith("$"):
         return (rule,) if rule else ()
-    _check_references(at, references(rule), declared)
-    parameter = (declared or {}).get(rule[1:], WRONG)
+    _check_references(at, references(rule), context)
+    parameter = context.parameters.get(rule[1:], WRONG)
     if parameter is WRONG:
         return ()
-    if not isinstance(parameter, Parameter) or parameter.type != "choice":
+    if parameter.type != "choice":
         at.complain(f"expected a parameter of type choice to name the rule, {rule!r} is of type {parameter.type}")
-        return ()
     return tuple(map(str, parameter.choices))
 
 
 def _check_operations(at: At, entry: Entry, spec: RuleSpec, registry: Registry) -> None:
-    if without := members(entry.match.op) - members(spec.operations):
-        fit = sorted(name for name, other in registry.all("rules").items() if without <= members(other.operations))
-        what = ", ".join(sorted(without))
-        at.complain(f"rule {spec.name!r} is not defined for op {what}; rules for it: {', '.join(fit) or 'none'}")
+    defined = members(spec.operations)
+    for word in entry.match.op:
+        if missing := members([word]) - defined:
+            part = f" ({', '.join(sorted(missing))})" if members([word]) & defined else ""
+            fit = sorted(name for name, other in registry.all("rules").items() if missing <= members(other.operations))
+            at.complain(f"rule {spec.name!r} is not defined for op {word}{part}; rules for it: {', '.join(fit) or 'none'}")
 
 
 def _check_options(at: At, entry: Entry, spec: RuleSpec) -> None:

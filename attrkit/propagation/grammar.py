@@ -87,7 +87,7 @@ def _pattern(at: At) -> Any:
 
 
 def _match(operations: frozenset[str]) -> Read:
-    """The reader of a rule's ``match``; what it negates has no position, which only the rest of a match could give it."""
+    """The reader of a rule's ``match``."""
     word = one_of(operations)
     words = listed(word, least=1)
     selectors: dict[str, Read] = {
@@ -102,7 +102,7 @@ def _match(operations: frozenset[str]) -> Read:
     def negated(at: At) -> Any:
         if isinstance(at.value, Mapping) and not at.value:
             return at.complain(f"expected at least one of {', '.join(selectors)}, got nothing, which would match everything")
-        return read(at, {**selectors, "not": negated})
+        return read(at, {**selectors, "position": _misplaced, "not": negated})
 
     def read(at: At, known: Mapping[str, Read]) -> Match:
         found = record(known)(at)
@@ -111,6 +111,10 @@ def _match(operations: frozenset[str]) -> Read:
         return Match(**{"not_" if key == "not" else key: value for key, value in found.items()})
 
     return lambda at: read(at, {**selectors, "position": _position, "not": negated})
+
+
+def _misplaced(at: At) -> Any:
+    return at.complain("a position is found among what the whole match selects; expected it outside 'not'")
 
 
 def _alone(value: Any) -> Any:

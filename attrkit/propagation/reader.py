@@ -11,16 +11,17 @@ from typing import Any
 import attrs
 
 from attrkit.errors import RulesetError, UnknownName, UsageTypeError, did_you_mean
-from attrkit.propagation.checks import check_entry
+from attrkit.propagation.checks import Context, check_entry
 from attrkit.propagation.document import WRONG, Document, load
 from attrkit.propagation.grammar import read_keys
 from attrkit.propagation.ruleset import Entry, Fallback, Parameter, Ruleset
 from attrkit.propagation.shape import At
 from attrkit.propagation.sources import identity, located
-from attrkit.propagation.values import misfit, references, shown
-from attrkit.propagation.values import settled as settled
+from attrkit.propagation.values import misfit, references, settled, shown
 from attrkit.propagation.vocabulary import GROUPS, OPERATIONS
 from attrkit.registry import Registry
+
+__all__ = ["Source", "read_ruleset", "settled"]
 
 Source = Ruleset | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -128,10 +129,9 @@ class _Reading:
         declared = _first_wins([found.get("params", {}), *(parent.parameters for parent in there)])
         own = {entry.id: entry for _, entry in found.get("rules", ())}
         entries = _first_wins([own, *(parent.entries for parent in there)])
-        for place, entry in found.get("rules", ()):
-            check_entry(place, entry, declared if complete else None, self.registry)
-        for place, entry in _redeclared(at.to("params"), entries, declared, there):
-            check_entry(place, entry, declared if complete else None, self.registry)
+        context = Context(self.registry, declared, complete)
+        for place, entry in (*found.get("rules", ()), *_redeclared(at.to("params"), entries, declared, there)):
+            check_entry(place, entry, context)
         return _Part(
             name=found.get("name", ""),
             doc=found.get("doc", ""),

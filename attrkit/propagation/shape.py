@@ -63,7 +63,7 @@ def one_of(known: Collection[str], more: str = "") -> Read:
         if at.value is WRONG or (isinstance(at.value, str) and at.value in known):
             return at.value
         expected = ("one of " if len(known) > 1 else "") + ", ".join(sorted(known)) + more
-        return at.complain(f"expected {expected}, got {shown(at.value)}.{did_you_mean(at.value, known)}")
+        return at.complain(f"got {shown(at.value)}; expected {expected}.{did_you_mean(at.value, known)}")
 
     return read
 

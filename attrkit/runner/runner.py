@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice, repeat
@@ -10,6 +11,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer
@@ -63,6 +65,7 @@ class Runner:
     rows: int | None = None
     executor: Executor = attrs.field(factory=Serial)
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
+    progress: str = ""  # what a progress bar on stderr is called; empty for none
     forward_passes: int = 0  # in batches: a pass over k points counts k
     backward_passes: int = 0
     sizes: dict[ModuleLayer, int] = attrs.field(factory=dict)  # how many tensors each layer of the site passes on
@@ -78,13 +81,13 @@ class Runner:
             self._call(problem, inputs, 1, whole)
         return self._captured(taps)
 
-    def values(self, problem: Problem, points: Iterable[Tensors]) -> Iterator[Tensor]:
+    def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site."""
-        for outcome in self._stream(problem, points, self._value):
+        for outcome in self._shown(self._stream(problem, points, self._value), total):
             yield outcome.value
 
     def grads(
-        self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False
+        self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None
     ) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
         """Objective, site value and gradient at each value of the site (or of the inputs, where those move)."""
         moves_inputs = moving_inputs or not problem.layers
@@ -92,8 +95,11 @@ class Runner:
         def one(problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
             return self._gradient(problem, tensors, copies, part, moves_inputs=moves_inputs)
 
-        for outcome in self._stream(problem, points, one):
+        for outcome in self._shown(self._stream(problem, points, one), total):
             yield outcome.value, outcome.at, outcome.gradient
+
+    def _shown(self, outcomes: Iterator[Outcome], total: int | None) -> Iterator[Outcome]:
+        return tqdm(outcomes, desc=self.progress, total=total, file=sys.stderr) if self.progress else outcomes
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Objective and relevance at the site, for the inputs."""

@@ -17,7 +17,9 @@ from attrkit_gradients.quadrature import nodes_and_weights
     backward_passes="n_steps + 2",
     references=("arXiv:1805.12233", "arXiv:1807.09946"),
 )
-def conductance(problem: Problem, *, n_steps: int = 50, method: str = "gausslegendre") -> Tensors:
+def conductance(
+    problem: Problem, *, n_steps: int = 50, method: str = "gausslegendre", multiply_by_inputs: bool = True
+) -> Tensors:
     """Sum, along the inputs' path, the gradient at a place times the change of its value.
 
     The change is taken between neighbouring points, the two ends included, with the mean of their gradients: the changes then
@@ -26,11 +28,13 @@ def conductance(problem: Problem, *, n_steps: int = 50, method: str = "gausslege
     Args:
         n_steps: points on the path between its two ends.
         method: the quadrature rule whose nodes the points are.
+        multiply_by_inputs: multiply by the change; without, the average gradient.
     """
     nodes, _ = nodes_and_weights(method, n_steps)
     path = sorted({0.0, *nodes, 1.0})
     total = problem.zeros()
-    for (start, before), (end, after) in pairwise(problem.along(map(problem.input_lerp, path))):
-        steps = zip(total, start, end, before, after, strict=True)
-        total = tuple(t + (e - s) * (b + a) / 2 for t, s, e, b, a in steps)
+    legs = zip(pairwise(path), pairwise(problem.along(map(problem.input_lerp, path), len(path))), strict=True)
+    for (low, high), ((start, before), (end, after)) in legs:
+        moved = tuple(e - s for s, e in zip(start, end, strict=True)) if multiply_by_inputs else [high - low] * len(total)
+        total = tuple(t + m * (b + a) / 2 for t, m, b, a in zip(total, moved, before, after, strict=True))
     return total

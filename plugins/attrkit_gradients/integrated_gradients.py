@@ -26,6 +26,6 @@ def integrated_gradients(
     """
     nodes, weights = nodes_and_weights(method, n_steps)
     total = problem.zeros()
-    for weight, gradient in zip(weights, problem.grads(map(problem.lerp, nodes)), strict=True):
+    for weight, gradient in zip(weights, problem.grads(map(problem.lerp, nodes), n_steps), strict=True):
         total = tuple(t + weight * g for t, g in zip(total, gradient, strict=True))
     return tuple(t * d for t, d in zip(total, problem.delta, strict=True)) if multiply_by_inputs else total

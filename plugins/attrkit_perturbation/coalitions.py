@@ -17,7 +17,10 @@ class Game:
     problem: Problem
     features: Features
 
-    def values(self, coalitions: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The objective for each coalition, shape ``(batch,)``, in order; a coalition is a boolean tensor ``(count,)``."""
+    def values(self, coalitions: Iterable[Tensor], total: int) -> Iterator[Tensor]:
+        """The objective for each of ``total`` coalitions, shape ``(batch,)``, in order.
+
+        A coalition is a boolean tensor of shape ``(count,)``, true where a feature is present.
+        """
         point, baseline = self.problem.point, self.problem.baseline
-        return self.problem.values(self.features.masked(present, point, baseline) for present in coalitions)
+        return self.problem.values((self.features.masked(present, point, baseline) for present in coalitions), total)

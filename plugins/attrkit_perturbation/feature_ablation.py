@@ -36,5 +36,5 @@ def feature_ablation(problem: Problem, *, feature_mask: Any = None) -> Tensors:
         for absent in range(features.count):
             yield torch.arange(features.count, device=device) != absent
 
-    whole, *without = Game(problem, features).values(all_but_one())
+    whole, *without = Game(problem, features).values(all_but_one(), features.count + 1)
     return features.spread(torch.stack([whole - value for value in without], dim=1), problem.point)

@@ -1,0 +1,131 @@
+"""What single classes of the established API do differently from what their method's declaration alone would give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from attrkit.specs import Where
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+@attrs.frozen
+class Form:
+    """One class: its method, the order of its positional parameters, and what it names, fixes or presets itself.
+
+    Attributes:
+        order: the positional parameters of ``attribute``; every other one is keyword-only.
+        constructor: options that the constructor takes instead, with their defaults.
+        model: what the constructor calls the model.
+        devices: whether the constructor of a layer or neuron class takes ``device_ids``.
+        fixed: options that the class does not offer, and their values.
+        defaults: defaults that differ from the declaration's.
+        renamed: parameters by the name that the class gives them.
+        multiplies: the answer of ``multiplies_by_inputs``, where neither the declaration nor the constructor says it.
+    """
+
+    method: str
+    where: Where
+    order: tuple[str, ...] = attrs.field(converter=_words)
+    constructor: tuple[str, ...] = attrs.field(converter=_words, default="")
+    model: str = "forward_func"
+    devices: bool = True
+    fixed: Mapping[str, Any] = attrs.field(factory=dict)
+    defaults: Mapping[str, Any] = attrs.field(factory=dict)
+    renamed: Mapping[str, str] = attrs.field(factory=dict)
+    multiplies: bool | None = None
+
+
+_ONE = {"perturbations_per_eval": 1}
+
+FORMS: dict[str, Form] = {
+    "Saliency": Form("saliency", Where.INPUT, "inputs target abs additional_forward_args"),
+    "NeuronGradient": Form(
+        "saliency",
+        Where.NEURON,
+        "inputs neuron_selector additional_forward_args attribute_to_neuron_input",
+        fixed={"abs": False},
+    ),
+    "InputXGradient": Form(
+        "input_x_gradient", Where.INPUT, "inputs target additional_forward_args", fixed={"multiply_by_inputs": True}
+    ),
+    "LayerGradientXActivation": Form(
+        "input_x_gradient",
+        Where.LAYER,
+        "inputs target additional_forward_args attribute_to_layer_input grad_kwargs",
+        constructor="multiply_by_inputs",
+    ),
+    "IntegratedGradients": Form(
+        "integrated_gradients",
+        Where.INPUT,
+        "inputs baselines target additional_forward_args n_steps method internal_batch_size return_convergence_delta",
+        constructor="multiply_by_inputs",
+    ),
+    "LayerIntegratedGradients": Form(
+        "integrated_gradients",
+        Where.LAYER,
+        "inputs baselines target additional_forward_args n_steps method internal_batch_size return_convergence_delta "
+        "attribute_to_layer_input grad_kwargs",
+        constructor="multiply_by_inputs",
+    ),
+    "NeuronIntegratedGradients": Form(
+        "integrated_gradients",
+        Where.NEURON,
+        "inputs neuron_selector baselines additional_forward_args n_steps method internal_batch_size attribute_to_neuron_input",
+        constructor="multiply_by_inputs",
+    ),
+    "LayerConductance": Form(
+        "conductance",
+        Where.LAYER,
+        "inputs baselines target additional_forward_args n_steps method internal_batch_size return_convergence_delta "
+        "attribute_to_layer_input grad_kwargs",
+        fixed={"multiply_by_inputs": True},
+    ),
+    "NeuronConductance": Form(
+        "conductance",
+        Where.NEURON,
+        "inputs neuron_selector baselines target additional_forward_args n_steps method internal_batch_size "
+        "attribute_to_neuron_input grad_kwargs",
+        constructor="multiply_by_inputs",
+        defaults={"method": "riemann_trapezoid"},
+    ),
+    "LRP": Form(
+        "lrp",
+        Where.INPUT,
+        "inputs target additional_forward_args return_convergence_delta verbose",
+        model="model",
+        multiplies=True,
+    ),
+    "LayerLRP": Form(
+        "lrp",
+        Where.LAYER,
+        "inputs target additional_forward_args return_convergence_delta attribute_to_layer_input verbose",
+        model="model",
+        devices=False,
+        multiplies=True,
+    ),
+    "FeatureAblation": Form(
+        "feature_ablation",
+        Where.INPUT,
+        "inputs baselines target additional_forward_args feature_mask perturbations_per_eval show_progress",
+        defaults=_ONE,
+    ),
+    "LayerFeatureAblation": Form(
+        "feature_ablation",
+        Where.LAYER,
+        "inputs layer_baselines target additional_forward_args layer_mask attribute_to_layer_input perturbations_per_eval",
+        defaults=_ONE,
+        renamed={"baselines": "layer_baselines", "feature_mask": "layer_mask"},
+    ),
+    "NeuronFeatureAblation": Form(
+        "feature_ablation",
+        Where.NEURON,
+        "inputs neuron_selector baselines additional_forward_args feature_mask attribute_to_neuron_input perturbations_per_eval",
+        defaults=_ONE,
+    ),
+}
