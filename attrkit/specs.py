@@ -74,7 +74,7 @@ def _options(function: Callable[..., Any]) -> tuple[Option, ...]:
         if p.default is p.empty or p.annotation is p.empty:
             raise UsageError(f"option {p.name!r} of {function.__qualname__} needs an annotation and a default")
         annotation = p.annotation if isinstance(p.annotation, str) else inspect.formatannotation(p.annotation)
-        found.append(Option(p.name, annotation, p.default, helps.get(p.name, "")))
+        found.append(Option(p.name, re.sub(r"(\w+\.)+(?=\w)", "", annotation), p.default, helps.get(p.name, "")))
     return tuple(found)
 
 

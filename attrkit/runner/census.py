@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import weakref
+from collections import OrderedDict
 from functools import partial
 from typing import Any
 
@@ -56,6 +57,8 @@ class Census:
         kind = type(value)
         if kind in _ATOMS:
             self.tokens.append(value)
+        elif (kind is dict or kind is OrderedDict) and not value:  # most attributes of modules are empty tables of hooks
+            self.tokens.append(kind)
         elif isinstance(value, Tensor):
             self._add_tensor(value)
         elif id(value) in self._seen:
@@ -64,25 +67,30 @@ class Census:
             self._add_module(value)
         elif isinstance(value, list | tuple | set | frozenset | dict):
             self._seen.add(id(value))
-            self.tokens += (kind, len(value))
-            for item in value.items() if isinstance(value, dict) else value:
-                self._add(item, depth)
+            self._add_items(value, depth)
         else:
             self._add_object(value, depth)
+
+    def _add_items(self, container: Any, depth: int) -> None:
+        self.tokens += (type(container), len(container))
+        if isinstance(container, dict):
+            self._add_items(tuple(container), depth)
+            container = container.values()
+        for item in container:
+            self._add(item, depth)
 
     def _add_module(self, module: nn.Module) -> None:
         self._seen.add(id(module))
         self.modules[id(module)] = module
         self.tokens.append(type(module))
         buffers = module._buffers
-        for name, value in vars(module).items():
-            self.tokens.append(name)
-            if value is buffers:
-                for label, buffer in buffers.items():
-                    self.tokens.append(label)
-                    self._add_shared(buffer)
-            else:
+        fields = vars(module)
+        self.tokens += (tuple(fields), tuple(buffers))
+        for value in fields.values():
+            if value is not buffers:
                 self._add(value, 0)
+        for buffer in buffers.values():
+            self._add_shared(buffer)
 
     def _add_shared(self, tensor: Tensor | None) -> None:
         """A tensor whose values a copy shares or refreshes: only its place in memory counts."""
@@ -112,7 +120,7 @@ class Census:
             for part in parts:
                 self._add(part, depth)
         elif depth < _DEEPEST and (fields := getattr(value, "__dict__", None)):
-            self._add(dict(fields), depth + 1)
+            self._add_items(fields, depth + 1)
         else:
             self.tokens.append(id(value))
 

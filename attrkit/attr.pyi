@@ -1,0 +1,146 @@
+"""Written by "python -m attrkit.stubs"; do not edit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, overload
+
+from torch import Tensor, nn
+
+from attrkit.bases import Attribution as Attribution
+from attrkit.bases import GradientAttribution as GradientAttribution
+from attrkit.bases import InternalAttribution as InternalAttribution
+from attrkit.bases import LayerAttribution as LayerAttribution
+from attrkit.bases import NeuronAttribution as NeuronAttribution
+from attrkit.bases import PerturbationAttribution as PerturbationAttribution
+
+Inputs = TypeVar("Inputs", Tensor, tuple[Tensor, ...])
+Baselines: TypeAlias = Tensor | float | tuple[Tensor | float, ...] | None
+Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+Neuron: TypeAlias = int | tuple[int | slice, ...] | Callable[..., Tensor]
+Layer: TypeAlias = str | nn.Module
+LayerValues: TypeAlias = Any  # a tensor where the layer passes on one, else a tuple; a list for a list of layers
+
+class Conductance(GradientAttribution):
+    """Sum, along the inputs' path, the gradient at a place times the change of its value."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', multiply_by_inputs: bool = True, internal_batch_size: int | None = None, *, return_convergence_delta: Literal[True], show_progress: bool = False, grad_kwargs: Mapping[str, Any] | None = None) -> tuple[Inputs, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', multiply_by_inputs: bool = True, internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> Inputs: ...
+
+class FeatureAblation(PerturbationAttribution):
+    """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False) -> Inputs: ...
+
+class InputXGradient(GradientAttribution):
+    """Gradient of the objective times the value: what each feature contributes to first order."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class IntegratedGradients(GradientAttribution):
+    """Average the gradient on the straight path from baseline to point, and scale by their difference."""
+
+    def __init__(self, forward_func: Callable[..., Any], multiply_by_inputs: bool = True) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, *, return_convergence_delta: Literal[True], grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> tuple[Inputs, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, *, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class LRP(GradientAttribution):
+    """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
+
+    def __init__(self, model: Callable[..., Any]) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *, return_convergence_delta: Literal[True], verbose: bool = False, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> tuple[Inputs, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, return_convergence_delta: Literal[False] = False, verbose: bool = False, *, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class LayerConductance(LayerAttribution, GradientAttribution):
+    """Sum, along the inputs' path, the gradient at a place times the change of its value."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, *, return_convergence_delta: Literal[True], attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> LayerValues: ...
+
+class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
+    """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, layer_baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = 1, *, show_progress: bool = False) -> LayerValues: ...
+
+class LayerGradientXActivation(LayerAttribution, GradientAttribution):
+    """Gradient of the objective times the value: what each feature contributes to first order."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None, multiply_by_inputs: bool = True) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, internal_batch_size: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
+    """Average the gradient on the straight path from baseline to point, and scale by their difference."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None, multiply_by_inputs: bool = True) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, *, return_convergence_delta: Literal[True], attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> LayerValues: ...
+
+class LayerLRP(LayerAttribution, GradientAttribution):
+    """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
+
+    def __init__(self, model: Callable[..., Any], layer: Layer | Sequence[Layer]) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *, return_convergence_delta: Literal[True], attribute_to_layer_input: bool = False, verbose: bool = False, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, verbose: bool = False, *, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerSaliency(LayerAttribution, GradientAttribution):
+    """Gradient of the objective, in absolute value unless ``abs=False``."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, abs: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
+
+class NeuronConductance(NeuronAttribution, GradientAttribution):
+    """Sum, along the inputs' path, the gradient at a place times the change of its value."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None, multiply_by_inputs: bool = True) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'riemann_trapezoid', internal_batch_size: int | None = None, attribute_to_neuron_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> Inputs: ...
+
+class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
+    """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = 1, *, show_progress: bool = False) -> Inputs: ...
+
+class NeuronGradient(NeuronAttribution, GradientAttribution):
+    """Gradient of the objective, in absolute value unless ``abs=False``."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, additional_forward_args: Any = None, attribute_to_neuron_input: bool = False, *, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class NeuronInputXGradient(NeuronAttribution, GradientAttribution):
+    """Gradient of the objective times the value: what each feature contributes to first order."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, additional_forward_args: Any = None, multiply_by_inputs: bool = True, attribute_to_neuron_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> Inputs: ...
+
+class NeuronIntegratedGradients(NeuronAttribution, GradientAttribution):
+    """Average the gradient on the straight path from baseline to point, and scale by their difference."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None, multiply_by_inputs: bool = True) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, attribute_to_neuron_input: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class NeuronLRP(NeuronAttribution, GradientAttribution):
+    """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, additional_forward_args: Any = None, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, attribute_to_neuron_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, verbose: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> Inputs: ...
+
+class Saliency(GradientAttribution):
+    """Gradient of the objective, in absolute value unless ``abs=False``."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, abs: bool = True, additional_forward_args: Any = None, *, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
