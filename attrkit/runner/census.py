@@ -111,7 +111,7 @@ class Census:
     def _add_object(self, value: Any, depth: int) -> None:
         self._seen.add(id(value))
         self.tokens.append(type(value))
-        if isinstance(value, types.MethodType | partial | _FUNCTIONS):
+        if isinstance(value, (types.MethodType, partial, *_FUNCTIONS)):
             self.functions.append(value)
             if isinstance(value, _FUNCTIONS):
                 self.tokens.append(_Same(value))

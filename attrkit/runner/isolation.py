@@ -197,6 +197,8 @@ def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], 
         def save(module: nn.Module, _: Any = None) -> None:
             if threading.get_ident() == thread and id(module) not in saved:
                 saved[id(module)] = True
+                for buffer in module.buffers(recurse=False):
+                    stack.enter_context(torch.autograd._unsafe_preserve_version_counter(buffer))
                 stack.callback(_restore, module, dict(vars(module)), _values(module))
 
         stack.callback(setattr, _depth, "innermost", outer)
