@@ -50,6 +50,8 @@ class Target:
             return target or cls()
         if isinstance(target, int) and not isinstance(target, bool):
             return cls((target,))
+        if isinstance(target, Mapping) and target.keys() == {"index"}:  # as to_json describes a tuple
+            target = tuple(target["index"])
         if isinstance(target, tuple) and all(isinstance(i, int) for i in target):
             return cls(target)
         if isinstance(target, Tensor) and not target.is_floating_point() and target.dtype is not torch.bool:
@@ -58,7 +60,7 @@ class Target:
             if target.dim() == 1:
                 return cls._per_example(target.reshape(-1, 1), n)
         elif isinstance(target, list) and target:
-            entries = [t if isinstance(t, tuple) else (t,) for t in target]
+            entries = [tuple(t) if isinstance(t, tuple | list) else (t,) for t in target]
             if all(type(i) is int for t in entries for i in t) and len({len(t) for t in entries}) == 1:
                 return cls._per_example(torch.tensor(entries), n)
         got = f"a tensor of shape {tuple(target.shape)} and {target.dtype}" if isinstance(target, Tensor) else repr(target)
@@ -107,10 +109,13 @@ class Target:
         return output[(torch.arange(n, device=output.device), *rows.unbind(1))]
 
     def to_json(self) -> Any:
-        """The target as plain lists and numbers, as ``of`` reads it."""
+        """The target in a form that JSON keeps and ``of`` reads."""
         if self.rows is not None:
             return [r[0] if len(r) == 1 else r for r in self.rows.tolist()]
-        return self.index if self.index is None or len(self.index) > 1 else self.index[0]
+        if self.index is None or len(self.index) == 1:
+            return self.index and self.index[0]
+        return {"index": list(self.index)}
 
     def __str__(self) -> str:
-        return str(self.to_json())
+        described = self.to_json()
+        return str(self.index) if isinstance(described, dict) else str(described)
