@@ -31,7 +31,20 @@ _HOMES = {
     "rule": "specs",
 }
 
-__all__ = ["__version__", "attr", *_HOMES]  # noqa: PLE0604: the names are strings
+__all__ = [
+    "Explanation",
+    "MethodSpec",
+    "Problem",
+    "RuleSpec",
+    "RulesetSource",
+    "Where",
+    "__version__",
+    "attr",
+    "explain",
+    "hookimpl",
+    "method",
+    "rule",
+]
 
 
 def __getattr__(name: str) -> Any:

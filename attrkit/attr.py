@@ -1,4 +1,4 @@
-"""The classes people know: ``from attrkit.attr import IntegratedGradients, LayerConductance``; plugins' methods are here too."""
+"""The classes people know, like ``attrkit.attr.IntegratedGradients``; those of plugins' methods are here too."""
 
 from typing import Any
 

@@ -148,7 +148,11 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     fits = isinstance(values, tuple) and len(values) == len(site) and all(isinstance(v, Tensor) for v in values)
     if not fits or any(v.shape[1:] != x.shape[1:] or len(v) not in (1, len(x)) for v, x in zip(values, site, strict=True)):
         wanted = ", ".join(str(tuple(x.shape)) for x in site)
-        got = [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in values] if isinstance(values, tuple) else values
+        got = (
+            [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in values]
+            if isinstance(values, tuple)
+            else values
+        )
         raise AttrkitError(f"method {spec.name!r} must return a tuple of tensors shaped {wanted}, it returned {got}")
     bad = sum(int((~v.isfinite()).sum()) for v in values)
     if bad:
@@ -184,8 +188,8 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
         UsageTypeError: they are none of these, or hold no tensor.
     """
     if isinstance(inputs, Mapping):
-        tensors = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
-        attributed = {k: v for k, v in tensors.items() if v.is_floating_point()} or tensors
+        given = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+        attributed = {k: v for k, v in given.items() if v.is_floating_point()} or given
         if not attributed:
             raise UsageTypeError("inputs is a mapping without tensors; give the tensors to explain by argument name")
         fixed = {k: v for k, v in inputs.items() if k not in attributed}
@@ -210,8 +214,8 @@ def input_names(model: Any, count: int) -> tuple[str, ...]:
     """What the model calls its first arguments; ``input_0`` and so on where it does not say."""
     root = root_of(model)
     try:
-        parameters = inspect.signature(model if root is None else root.forward).parameters.values()
+        signature = inspect.signature(model if root is None else root.forward)
     except (TypeError, ValueError):  # written in C
-        parameters = ()
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        signature = inspect.Signature()
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return tuple(names[:count]) if len(names) >= count else tuple(f"input_{i}" for i in range(count))

@@ -27,7 +27,9 @@ def _objective(forward_func: Any, inputs: Any, target: Any, extra: Any) -> Tenso
     return isolated(forward_func, compute)
 
 
-def gradients(forward_fn: Any, inputs: Any, target_ind: Any = None, additional_forward_args: Any = None, **grad_kwargs: Any) -> Tensors:
+def gradients(
+    forward_fn: Any, inputs: Any, target_ind: Any = None, additional_forward_args: Any = None, **grad_kwargs: Any
+) -> Tensors:
     """The gradient of the output at the target by each input, as the ``gradient_func`` of subclasses."""
     arguments = arguments_of(forward_fn, inputs, additional_forward_args)
 
@@ -123,7 +125,9 @@ class LayerAttribution(InternalAttribution):
     """Base of classes that attribute to a layer."""
 
     @staticmethod
-    def interpolate(layer_attribution: Tensor, interpolate_dims: int | tuple[int, ...], interpolate_mode: str = "nearest") -> Tensor:
+    def interpolate(
+        layer_attribution: Tensor, interpolate_dims: int | tuple[int, ...], interpolate_mode: str = "nearest"
+    ) -> Tensor:
         """Resize attributions of shape (batch, channels, ...) to ``interpolate_dims``, as ``F.interpolate`` does."""
         return F.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
 

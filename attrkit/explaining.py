@@ -7,7 +7,7 @@ import platform
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def explain(
         PluginUnavailable: the plugin that provides it is broken or ambiguous.
     """
     spec = method if isinstance(method, MethodSpec) else registry.method(method)
-    layers = () if layer is None else tuple(layer) if isinstance(layer, list | tuple) else (layer,)
+    layers = _listed(layer)
     if neuron is not None and len(layers) != 1:
         raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(layers)} layers")
     arguments = arguments_of(model, inputs, additional_forward_args)
@@ -92,7 +92,15 @@ def explain(
     return _explanation(spec, request, options, found, tuple(dict.fromkeys(str(w.message) for w in caught)))
 
 
-def _explanation(spec: MethodSpec, request: Request, options: Mapping[str, Any], found: Answer, warned: tuple[str, ...]) -> Explanation:
+def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, ...]:
+    if layer is None:
+        return ()
+    return tuple(layer) if isinstance(layer, list | tuple) else (cast("LayerLike", layer),)
+
+
+def _explanation(
+    spec: MethodSpec, request: Request, options: Mapping[str, Any], found: Answer, warned: tuple[str, ...]
+) -> Explanation:
     return Explanation(
         values=dict(zip(_names(request, found), found.values, strict=True)),
         inputs=dict(zip(request.arguments.names, (t.detach() for t in request.arguments.tensors), strict=True)),
@@ -105,7 +113,14 @@ def _explanation(spec: MethodSpec, request: Request, options: Mapping[str, Any],
         delta=found.delta,
         passes={"forward": found.forward_passes, "backward": found.backward_passes},
         rules=tuple(
-            {"path": r.path, "operation": r.operation, "rule": r.rule, "parameters": plain(r.parameters), "entry": r.entry, "origin": r.origin}
+            {
+                "path": r.path,
+                "operation": r.operation,
+                "rule": r.rule,
+                "parameters": plain(r.parameters),
+                "entry": r.entry,
+                "origin": r.origin,
+            }
             for r in found.rules
         ),
         seed=request.seed,

@@ -109,17 +109,21 @@ class Explanation:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no mapping
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         except SafetensorError as error:
             raise UsageError(f"{os.fspath(path)!r} is no explanation: it is not a safetensors file ({error})") from error
         found = metadata.get("format", "nothing")
         if found != FORMAT:
-            raise UsageError(f"{os.fspath(path)!r} is no explanation of this version: its format is {found!r}, expected {FORMAT!r}")
+            raise UsageError(
+                f"{os.fspath(path)!r} is no explanation of this version: its format is {found!r}, expected {FORMAT!r}"
+            )
         try:
             facts = json.loads(metadata["explanation"])
-            facts["rules"], facts["warnings"] = tuple(facts["rules"]), tuple(facts["warnings"])
-            named = {kind: {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")} for kind in ("values", "inputs")}
-            return cls(**named, **{name: tensors[name] for name in _TENSORS if name in tensors}, **facts)
+            facts |= {"rules": tuple(facts["rules"]), "warnings": tuple(facts["warnings"])}
+            facts |= {name: tensors[name] for name in _TENSORS if name in tensors}
+            for kind in ("values", "inputs"):
+                facts[kind] = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
+            return cls(**facts)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{os.fspath(path)!r} is damaged: its description cannot be read ({error})") from error
 

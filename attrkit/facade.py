@@ -137,7 +137,7 @@ class Attributor(Attribution):
         if self.form.where is Where.INPUT:
             super().__init__(model)
         else:
-            super().__init__(model, given.pop("layer"), given.pop("device_ids", None))
+            super().__init__(model, given.pop("layer"), given.pop("device_ids", None))  # type: ignore[call-arg]  # see _class
         self._options = given
 
     @property
@@ -193,7 +193,9 @@ def _bound(what: str, signature: inspect.Signature, args: tuple[Any, ...], kwarg
     for name in kwargs:
         if name not in signature.parameters:
             known = ", ".join(signature.parameters)
-            raise UsageTypeError(f"{what} has no parameter {name!r}.{did_you_mean(name, signature.parameters)} Parameters: {known}")
+            raise UsageTypeError(
+                f"{what} has no parameter {name!r}.{did_you_mean(name, signature.parameters)} Parameters: {known}"
+            )
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -223,7 +225,7 @@ def _print_rules(found: Answer) -> None:
         sys.stdout.write(f"{row.path:{width}}  {row.operation:14} {row.rule} {parameters}\n")
 
 
-def _delta_without_baseline(self: Attributor, attributions: Any, output: Tensor) -> Tensor:  # noqa: ARG001: a method
+def _delta_without_baseline(self: Attributor, attributions: Any, output: Tensor) -> Tensor:  # noqa: ARG001 - a method
     """Output minus sum of the attributions, shape ``(batch,)``."""
     given = attributions if isinstance(attributions, tuple) else (attributions,)
     return output - sum((t.flatten(1).sum(1) for t in given), torch.zeros_like(output))
@@ -257,7 +259,7 @@ def _with_self(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _constructing(signature: inspect.Signature) -> Any:
-    def __init__(self: Attributor, *args: Any, **kwargs: Any) -> None:  # noqa: N807: it becomes one
+    def __init__(self: Attributor, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes one
         Attributor.__init__(self, *args, **kwargs)
 
     __init__.__signature__ = _with_self(signature)  # type: ignore[attr-defined]

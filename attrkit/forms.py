@@ -10,8 +10,8 @@ import attrs
 from attrkit.specs import Where
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
+def _words(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.split()) if isinstance(text, str) else text
 
 
 @attrs.frozen
@@ -32,7 +32,7 @@ class Form:
     method: str
     where: Where
     order: tuple[str, ...] = attrs.field(converter=_words)
-    constructor: tuple[str, ...] = attrs.field(converter=_words, default="")
+    constructor: tuple[str, ...] = attrs.field(converter=_words, default=())
     model: str = "forward_func"
     devices: bool = True
     fixed: Mapping[str, Any] = attrs.field(factory=dict)
@@ -125,7 +125,8 @@ FORMS: dict[str, Form] = {
     "NeuronFeatureAblation": Form(
         "feature_ablation",
         Where.NEURON,
-        "inputs neuron_selector baselines additional_forward_args feature_mask attribute_to_neuron_input perturbations_per_eval",
+        "inputs neuron_selector baselines additional_forward_args feature_mask attribute_to_neuron_input "
+        "perturbations_per_eval",
         defaults=_ONE,
     ),
 }

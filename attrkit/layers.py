@@ -110,21 +110,27 @@ class Neuron:
             picked = self.selector(value[0] if len(value) == 1 else value)
             if not isinstance(picked, Tensor) or picked.shape != value[0].shape[:1]:
                 shape = tuple(picked.shape) if isinstance(picked, Tensor) else type(picked).__name__
-                raise UsageError(f"neuron: the selector must return one number per example, shape ({len(value[0])},), got {shape}")
+                raise UsageError(
+                    f"neuron: the function must return one number per example, shape ({len(value[0])},), got {shape}"
+                )
             return picked
         if len(value) != 1:
             raise UsageError(
-                f"neuron {self.selector!r}: layer {self.layer.name!r} passes on {len(value)} tensors; use a function that takes "
-                "them as a tuple and returns one number per example"
+                f"neuron {self.selector!r}: layer {self.layer.name!r} passes on {len(value)} tensors; use a function "
+                "that takes them as a tuple and returns one number per example"
             )
         index = self.selector if isinstance(self.selector, tuple) else (self.selector,)
         if any(isinstance(i, bool) or not isinstance(i, int | slice) for i in index):
-            raise UsageTypeError(f"neuron must be an integer, a tuple of integers or slices, or a function, got {self.selector!r}")
+            raise UsageTypeError(
+                f"neuron must be an integer, a tuple of integers or slices, or a function, got {self.selector!r}"
+            )
         shape = tuple(value[0].shape[1:])
         if len(index) != len(shape):
             raise UsageError(f"neuron {self.selector!r} must index each of the dimensions {shape} of layer {self.layer.name!r}")
         if any(isinstance(i, int) and not -size <= i < size for i, size in zip(index, shape, strict=True)):
-            raise UsageError(f"neuron {self.selector!r} is out of range: layer {self.layer.name!r} has shape {shape} per example")
+            raise UsageError(
+                f"neuron {self.selector!r} is out of range: layer {self.layer.name!r} has shape {shape} per example"
+            )
         picked = value[0][(slice(None), *index)]
         return picked.flatten(1).sum(1) if picked.dim() > 1 else picked
 

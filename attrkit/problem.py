@@ -34,7 +34,7 @@ class Arguments:
         return len(self.tensors[0])
 
     def call(self, tensors: Tensors, copies: int, part: slice) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and keyword arguments for ``tensors`` in place of the attributed ones, ``copies`` of a part of the batch."""
+        """Positional and keyword arguments for copies of a part of the batch, ``tensors`` in place of the attributed ones."""
         extra = tuple(tiled(e, len(self), copies, part) for e in self.extra)
         fixed = {k: tiled(v, len(self), copies, part) for k, v in self.fixed.items()}
         if self.keyword:

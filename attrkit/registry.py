@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points, version
 from importlib.resources import files
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import attrs
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pluggy import PluginManager
 
 from attrkit import hookspecs
@@ -75,7 +77,9 @@ def _clash(requires: list[str] | None) -> str:
     """The first requirement on attrkit that this version does not meet."""
     for text in requires or ():
         wanted = Requirement(text)
-        applies = wanted.name == hookspecs.PROJECT and (wanted.marker is None or wanted.marker.evaluate({"extra": ""}))
+        applies = canonicalize_name(wanted.name) == hookspecs.PROJECT and (
+            wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        )
         if applies and not wanted.specifier.contains(version(hookspecs.PROJECT), prereleases=True):
             return text
     return ""
@@ -110,9 +114,19 @@ class Registry:
         if plugin.matches(self._block) or (self._only is not None and not plugin.matches(self._only)):
             chosen_by = "ATTRKIT_BLOCK or block=" if plugin.matches(self._block) else "ATTRKIT_ONLY or only="
             plugin.state, plugin.reason = State.BLOCKED, f"left out by {chosen_by}"
-        elif clash := _clash(dist.requires if dist else None):
-            plugin.state, plugin.reason = State.INCOMPATIBLE, f"needs {clash}, this is attrkit {version('attrkit')}"
+        else:
+            self._check_version(plugin, dist.requires if dist else None)
         self.plugins.setdefault(plugin.key, plugin)  # the first on sys.path, as an import would find it
+
+    @staticmethod
+    def _check_version(plugin: Plugin, requires: list[str] | None) -> None:
+        try:
+            clash = _clash(requires)
+        except InvalidRequirement as error:
+            plugin.state, plugin.error, plugin.reason = State.BROKEN, error, f"its requirements cannot be read: {error}"
+        else:
+            if clash:
+                plugin.state, plugin.reason = State.INCOMPATIBLE, f"needs {clash}, this is attrkit {version('attrkit')}"
 
     def named(self, name: str) -> list[Plugin]:
         """The plugins called ``name`` (or exactly ``distribution:name``), blocked ones left out."""
@@ -121,34 +135,42 @@ class Registry:
     # Loading.
 
     def register(self, plugin: object, name: str | None = None) -> None:
-        """Register a plugin object without packaging: in notebooks, tests, applications. A name given again replaces it."""
+        """Register a plugin object without packaging: in notebooks, tests, applications. A name given again replaces it.
+
+        Raises:
+            PluginUnavailable: it declares what a loaded plugin of another name declares already.
+        """
         label = name or getattr(plugin, "name", None) or getattr(plugin, "__name__", None) or repr(plugin)
         with self._lock:
             previous = self.manager.unregister(name=label) if self.manager.has_plugin(label) else None
             try:
                 self._admit(plugin, label)
+                self._refuse_clash(label)
             except Exception:
+                if self.manager.has_plugin(label):
+                    self.manager.unregister(name=label)
                 if previous is not None:
                     self.manager.register(previous, label)
                 raise
 
     def _admit(self, plugin: object, label: str) -> None:
-        """Register with the manager, or leave no trace: a misspelt hook or a clashing name is this plugin's fault."""
+        """Register with the manager, or leave no trace: a misspelt hook or a name of attrkit's own is this plugin's fault."""
         self.manager.register(plugin, label)
         try:
             self.manager.check_pending()
-            for kind in KINDS:
-                provided = {n for n, _, owner in self._declared(kind) if owner == label}
-                others = {n: owner for n, _, owner in self._declared(kind) if owner != label}
-                if clash := sorted(provided & others.keys()):
-                    raise PluginUnavailable(  # noqa: TRY301: the handler below must see it
-                        f"{kind[:-1]} {clash[0]!r} is provided by {label} and by {others[clash[0]]}; set ATTRKIT_BLOCK to one of them"
-                    )
-                if kind == "methods" and (shadow := next((n for n in provided if find_spec(f"attrkit.{n}")), None)):
-                    raise PluginUnavailable(f"method {shadow!r} has the name of a module of attrkit; rename it")  # noqa: TRY301
+            for name, _, owner in self._declared("methods"):
+                if owner == label and find_spec(f"attrkit.{name}"):
+                    raise PluginUnavailable(f"method {name!r} has the name of a module of attrkit; rename it")
         except BaseException:
             self.manager.unregister(name=label)
             raise
+
+    def _refuse_clash(self, label: str) -> None:
+        for kind in KINDS:
+            owners = {name: owner for name, _, owner in self._declared(kind) if owner != label}
+            for name, _, owner in self._declared(kind):
+                if owner == label and name in owners:
+                    raise PluginUnavailable(f"{kind[:-1]} {name!r} is provided by {label} and by {owners[name]}; rename one")
 
     def load(self, plugin: Plugin) -> bool:
         """Import and register one plugin. A failure is recorded and warned about, never raised here."""
@@ -157,7 +179,7 @@ class Registry:
                 return plugin.state is State.LOADED
             try:
                 self._admit(plugin.target.load(), plugin.key)
-            except Exception as error:  # noqa: BLE001: a plugin may raise anything when it is imported
+            except (Exception, SystemExit) as error:  # a plugin may raise anything when it is imported
                 plugin.state, plugin.error, plugin.reason = State.BROKEN, error, f"{type(error).__name__}: {error}"
                 warnings.warn(f"attrkit plugin {plugin.key} did not load: {plugin.reason}", AttrkitWarning, stacklevel=2)
             else:
@@ -178,11 +200,22 @@ class Registry:
                 yield getattr(declared, "name", None) or declared.package, declared, impl.plugin_name
 
     def _find(self, kind: Kind, name: str) -> Any:
+        """The loaded declaration of that name; of several, the one whose entry point has the name too."""
         dist, _, bare = name.rpartition(":")
-        for found, declared, owner in self._declared(kind):
-            if found == bare and (not dist or owner.partition(":")[0] == dist):
-                return declared
-        return None
+        every = [
+            (d, owner) for found, d, owner in self._declared(kind) if found == bare and dist in ("", owner.partition(":")[0])
+        ]
+        entitled = [(d, owner) for d, owner in every if owner.rpartition(":")[2] == bare] or every
+        if len(entitled) > 1:
+            self._ambiguous(name, [owner for _, owner in entitled])
+        return entitled[0][0] if entitled else None
+
+    @staticmethod
+    def _ambiguous(name: str, owners: list[str]) -> NoReturn:
+        raise PluginUnavailable(
+            f"{name!r} is provided by {' and by '.join(owners)}; ask for one by its distribution, like "
+            f"'{owners[0].partition(':')[0]}:{name}', or set ATTRKIT_BLOCK to the other"
+        )
 
     def get(self, kind: Literal["methods", "rules"], name: str) -> Any:
         """The declaration called ``name`` or ``distribution:name``.
@@ -194,18 +227,13 @@ class Registry:
             PluginUnavailable: the plugin is broken, incompatible, or one of several with that name.
         """
         candidates = self.named(name)
-        if len(candidates) > 1:
-            raise PluginUnavailable(
-                f"{name!r} is provided by {' and by '.join(p.key for p in candidates)}; ask for one by that full name, "
-                "or set ATTRKIT_BLOCK to the other"
-            )
+        for plugin in candidates:
+            self.load(plugin)
         if (found := self._find(kind, name)) is not None:
             return found
         for plugin in candidates:
-            if not self.load(plugin):
+            if plugin.state is not State.LOADED:
                 raise PluginUnavailable(f"{plugin.key} is {plugin.state}: {plugin.reason}") from plugin.error
-        if (found := self._find(kind, name)) is not None:
-            return found
         self.load_all()
         if (found := self._find(kind, name)) is not None:
             return found
@@ -225,13 +253,17 @@ class Registry:
         return _warned(spec)
 
     def all(self, kind: Literal["methods", "rules"]) -> dict[str, Any]:
-        """Every declaration of a kind by name; loads every plugin."""
+        """Every declaration of a kind by name, loading every plugin; of several with one name, each by its full name."""
         self.load_all()
-        return {name: declared for name, declared, _ in sorted(self._declared(kind), key=lambda d: d[0])}
+        found = sorted(self._declared(kind), key=lambda d: d[0])
+        times = Counter(name for name, _, _ in found)
+        return {name if times[name] == 1 else f"{owner.partition(':')[0]}:{name}": d for name, d, owner in found}
 
     def provides(self, plugin: Plugin) -> dict[Kind, list[str]]:
         """What a loaded plugin provides, by kind."""
-        found = {kind: sorted(n for n, _, owner in self._declared(kind) if owner == plugin.key) for kind in KINDS}
+        found: dict[Kind, list[str]] = {
+            kind: sorted(n for n, _, owner in self._declared(kind) if owner == plugin.key) for kind in KINDS
+        }
         return {kind: names for kind, names in found.items() if names}
 
     def rulesets(self) -> dict[str, Traversable]:

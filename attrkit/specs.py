@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from importlib import import_module
 from typing import Any, Literal
@@ -95,11 +95,9 @@ class Declared:
     function: Callable[..., Any] = attrs.field(repr=False)
     references: tuple[str, ...] = attrs.field(kw_only=True, default=())
     deprecated: Deprecation | None = attrs.field(kw_only=True, default=None)
-    options: tuple[Option, ...] = attrs.field(init=False, repr=False)
-
-    @options.default
-    def _(self) -> tuple[Option, ...]:
-        return _options(self.function)
+    options: tuple[Option, ...] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: _options(self.function), takes_self=True)
+    )
 
     @property
     def doc(self) -> str:
@@ -124,7 +122,16 @@ class Declared:
         return _by_reference, (self.function.__module__, self.function.__qualname__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself."""
         return self.function(*args, **kwargs)
+
+
+def _places(given: Iterable[str]) -> frozenset[Where]:
+    return frozenset(map(Where, given))
+
+
+def _by_place(given: Mapping[str, str]) -> dict[Where, str]:
+    return {Where(place): name for place, name in given.items()}
 
 
 @attrs.frozen(eq=False)
@@ -145,7 +152,7 @@ class MethodSpec(Declared):
         classes: class names that the naming convention gets wrong, by place.
     """
 
-    where: frozenset[Where] = attrs.field(converter=lambda w: frozenset(map(Where, w)), kw_only=True, default=frozenset(Where))
+    where: frozenset[Where] = attrs.field(converter=_places, kw_only=True, default=frozenset(Where))
     gradient: bool = attrs.field(kw_only=True, default=True)
     baseline: Literal["none", "optional", "required"] = attrs.field(
         kw_only=True, default="none", validator=attrs.validators.in_(("none", "optional", "required"))
@@ -163,9 +170,7 @@ class MethodSpec(Declared):
     )
     forward_passes: str = attrs.field(kw_only=True, default="1")
     backward_passes: str = attrs.field(kw_only=True, default="0")
-    classes: Mapping[Where, str] = attrs.field(
-        kw_only=True, factory=dict, converter=lambda c: {Where(k): v for k, v in c.items()}
-    )
+    classes: Mapping[Where, str] = attrs.field(converter=_by_place, kw_only=True, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a declaration whose facts contradict its signature or one another."""
@@ -182,7 +187,7 @@ class MethodSpec(Declared):
         if self.baseline == "none" and self.baseline_at == "site":
             raise UsageError(f"method {self.name!r}: baseline_at='site' contradicts baseline='none'")
         if stray := sorted(self.classes.keys() - self.where):
-            raise UsageError(f"method {self.name!r}: classes= names {stray[0]!r}, which where= leaves out")
+            raise UsageError(f"method {self.name!r}: classes= names {str(stray[0])!r}, which where= leaves out")
         if not self.gradient and self.backward_passes != "0":
             raise UsageError(f"method {self.name!r}: gradient=False contradicts backward_passes={self.backward_passes!r}")
 
@@ -244,7 +249,9 @@ def _checked(spec: type[Any], name: str, function: Callable[..., Any], facts: Ma
     known = {a.name for a in attrs.fields(spec) if a.kw_only}
     for fact in facts:
         if fact not in known:
-            raise UnknownName(f"{name!r} declares {fact!r}, which is no fact.{did_you_mean(fact, known)} Facts: {', '.join(sorted(known))}")
+            raise UnknownName(
+                f"{name!r} declares {fact!r}, which is no fact.{did_you_mean(fact, known)} Facts: {', '.join(sorted(known))}"
+            )
     return spec(name, function, **facts)
 
 

@@ -72,7 +72,9 @@ class Target:
     @classmethod
     def _per_example(cls, rows: Tensor, n: int) -> Target:
         if len(rows) != n:
-            raise UsageError(f"target has {len(rows)} entries for a batch of {n} examples; give one per example, or a single int")
+            raise UsageError(
+                f"target has {len(rows)} entries for a batch of {n} examples; give one per example, or a single int"
+            )
         return cls(None, rows)
 
     def tile(self, copies: int, part: slice) -> Target:
@@ -88,15 +90,16 @@ class Target:
                 return output.reshape(1)
             if output[0].numel() != 1:
                 raise UsageError(
-                    f"target is missing: the model returns {tuple(output.shape[1:])} numbers per example; pass target= to choose one"
+                    f"target is missing: the model returns {tuple(output.shape[1:])} numbers per example; choose one by target="
                 )
             return output.reshape(len(output))
         wanted = self.index if self.rows is None else tuple(int(i) for i in self.rows.amax(0))
-        assert wanted is not None  # noqa: S101: for the type checker; one of the two is given
+        assert wanted is not None  # for the type checker; one of the two is given
         shape = tuple(output.shape[1:])
         if output.dim() == 0 or len(wanted) != len(shape):
             raise UsageError(
-                f"target {self} has {len(wanted)} indices, but the model's output has {len(shape)} dimensions {shape} after the batch"
+                f"target {self} has {len(wanted)} indices, but after the batch the model's output has {len(shape)} dimensions "
+                f"{shape}"
             )
         lowest = wanted if self.rows is None else tuple(int(i) for i in self.rows.amin(0))
         if any(not -size <= low or not high < size for low, high, size in zip(lowest, wanted, shape, strict=True)):
@@ -105,8 +108,8 @@ class Target:
             return output[(slice(None), *wanted)]
         if len(output) != n:
             raise UsageError(f"target has one entry per example, but the model returned {len(output)} rows for {n} examples")
-        rows = self.rows.to(output.device)
-        return output[(torch.arange(n, device=output.device), *rows.unbind(1))]
+        index: Any = (torch.arange(n, device=output.device), *self.rows.to(output.device).unbind(1))
+        return output[index]
 
     def to_json(self) -> Any:
         """The target in a form that JSON keeps and ``of`` reads."""

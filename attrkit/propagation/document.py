@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
@@ -19,8 +20,16 @@ NODES = 20_000
 DEPTH = 50
 NUMERAL = 100  # characters; longer ones cost quadratic time and mean nothing
 
+
+class _Refused(Enum):
+    VALUE = "refused"
+
+    def __repr__(self) -> str:
+        return "what was refused"
+
+
 #: Stands where a value was refused. The problem is noted already: whoever meets it has nothing to add.
-WRONG: Final = object()
+WRONG: Final = _Refused.VALUE
 
 Path = tuple[str | int, ...]
 Mark = tuple[int, int]

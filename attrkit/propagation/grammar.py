@@ -74,7 +74,7 @@ def _depth(at: At) -> Any:
     pair = at.value
     if isinstance(pair, list | tuple) and len(pair) == 2 and all(map(is_number, pair)) and 0 <= pair[0] < pair[1] <= 1:
         return float(pair[0]), float(pair[1])
-    return at.complain(f"expected [low, high] with 0 <= low < high <= 1, got {shown(pair)}")
+    return WRONG if pair is WRONG else at.complain(f"expected [low, high] with 0 <= low < high <= 1, got {shown(pair)}")
 
 
 def _pattern(at: At) -> Any:

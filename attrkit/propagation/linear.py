@@ -39,7 +39,7 @@ class Dense:
         """Apply it."""
         return F.linear(x, weight)
 
-    def transpose(self, cotangent: Tensor, weight: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002: the protocol's shape
+    def transpose(self, cotangent: Tensor, weight: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's shape
         """Apply its transpose."""
         return cotangent.matmul(weight)
 
@@ -60,7 +60,7 @@ class Product:
         """Apply it."""
         return x.matmul(weight)
 
-    def transpose(self, cotangent: Tensor, weight: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002: the protocol's shape
+    def transpose(self, cotangent: Tensor, weight: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's shape
         """Apply its transpose."""
         return cotangent.matmul(weight.transpose(-1, -2))
 
@@ -96,7 +96,8 @@ class Convolution:
         single = x.dim() == self.dims + 1
         if single:
             cotangent, x = cotangent.unsqueeze(0), x.unsqueeze(0)
-        gradient = torch.ops.aten.convolution_backward(cotangent, x, weight, None, *self._geometry(), [True, False, False])[0]
+        backward = torch.ops.aten.convolution_backward
+        gradient: Tensor = backward(cotangent, x, weight, None, *self._geometry(), [True, False, False])[0]
         return gradient.squeeze(0) if single else gradient
 
     def per_output(self, values: Tensor) -> Tensor:

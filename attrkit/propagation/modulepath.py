@@ -40,13 +40,18 @@ class ModulePath:
 
     @classmethod
     @contextmanager
-    def followed(cls, root: nn.Module | None, guard: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[ModulePath]:
+    def followed(
+        cls, root: nn.Module | None, guard: Callable[[Callable[..., Any]], Callable[..., Any]]
+    ) -> Iterator[ModulePath]:
         """Follow the forward passes of ``root``, or of whatever this thread runs where no root is known."""
         here = cls({id(m): name for name, m in root.named_modules()} if root is not None else {})
         with ExitStack() as stack:
             if root is None:
                 thread = threading.get_ident()
-                ours = lambda hook: lambda m, *a: hook(m) if threading.get_ident() == thread else None  # noqa: E731
+
+                def ours(hook: Callable[[nn.Module], None]) -> Callable[..., None]:
+                    return lambda module, *_: hook(module) if threading.get_ident() == thread else None
+
                 stack.callback(register_module_forward_pre_hook(ours(here.enter)).remove)
                 stack.callback(register_module_forward_hook(ours(here.leave), always_call=True).remove)
             else:

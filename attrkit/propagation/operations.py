@@ -38,7 +38,7 @@ def live(value: Any) -> bool:
 
 def found(*names: str) -> tuple[Callable[..., Any], ...]:
     """The functions and methods of torch that have one of these names."""
-    places = (torch, F, Tensor, torch._C._nn)
+    places = (torch, F, Tensor)
     return tuple(f for name in names for place in places if callable(f := getattr(place, name, None)))
 
 
@@ -92,8 +92,8 @@ def _conv_transpose(call: Call) -> Any:
     dims = p["weight"].dim() - 2
     if live(p["weight"]):
         return call.ungoverned("its weight depends on the input")
-    sizes = (spread(p[name], dims) for name in ("stride", "padding", "dilation"))
-    geometry = Convolution(dims, *sizes, p["groups"], transposed=True, output_padding=spread(p["output_padding"], dims))
+    stride, padding, dilation, more = (spread(p[n], dims) for n in ("stride", "padding", "dilation", "output_padding"))
+    geometry = Convolution(dims, stride, padding, dilation, p["groups"], transposed=True, output_padding=more)
     return call.linear(p["input"], p["weight"], p["bias"], geometry)
 
 
@@ -109,9 +109,7 @@ def _add(call: Call) -> Any:
 
 
 def _batch_norm(call: Call) -> Any:
-    p = call.bind(
-        "input", "running_mean", "running_var", weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-    )
+    p = call.bind("input", "running_mean", "running_var", weight=None, bias=None, training=False, momentum=0.1, eps=1e-5)
     if p["training"] or p["running_mean"] is None:
         return call.ungoverned("it uses the statistics of the batch; call model.eval()")
     scale = torch.rsqrt(p["running_var"] + p["eps"])
@@ -144,7 +142,7 @@ def _all_activations() -> Iterable[Operation]:
 
 
 SHIPPED = (
-    Operation("linear", (F.linear, torch._C._nn.linear), _dense),
+    Operation("linear", (F.linear,), _dense),
     Operation("linear", found("addmm"), _addmm),
     Operation("matmul_const", found("matmul", "mm", "__matmul__", "__rmatmul__"), _matmul),
     Operation("conv", found("conv1d", "conv2d", "conv3d"), _conv),
@@ -166,7 +164,7 @@ def by_function(operations: Iterable[Operation]) -> Mapping[Callable[..., Any], 
 IN_PLACE: frozenset[Any] = frozenset(
     {getattr(Tensor, n) for n in dir(Tensor) if n.endswith("_") and not n.startswith("_")}
     | {getattr(Tensor, n) for n in ("__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__setitem__")}
-    | {getattr(place, n) for place in (torch, F, torch._C._nn) for n in dir(place) if n.endswith("_") and not n.startswith("_")}
+    | {getattr(place, n) for place in (torch, F) for n in dir(place) if n.endswith("_") and not n.startswith("_")}
 ) - {Tensor.requires_grad_, Tensor.detach_}  # fmt: skip
 
 
@@ -189,6 +187,18 @@ def writes(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
 
 #: Functions that only move entries around, so that relevance moves with them.
 RESHAPES: frozenset[Any] = frozenset(
-    found("reshape", "flatten", "view", "view_as", "permute", "transpose", "swapaxes", "movedim", "unsqueeze", "squeeze", "contiguous")
+    found(
+        "reshape",
+        "flatten",
+        "view",
+        "view_as",
+        "permute",
+        "transpose",
+        "swapaxes",
+        "movedim",
+        "unsqueeze",
+        "squeeze",
+        "contiguous",
+    )
     + found("unflatten", "flip", "roll")
 )

@@ -44,7 +44,6 @@ class _Made:
     step: OperationStep | None = None  # a linear map ...
     governing: Governing | None = None  # ... its rule ...
     source: Tensor | None = None  # ... and where its backward pass leads to
-    relevance_out: bool = False
 
 
 @attrs.define
@@ -76,7 +75,9 @@ class Call:
         governing = self.rewriter.governing(self, x)
         if governing is None or not live(x):
             return self.run()
-        step = OperationStep(self.operation, self.rewriter.path, linear, weight.detach(), None if bias is None else bias.detach())
+        step = OperationStep(
+            self.operation, self.rewriter.path, linear, weight.detach(), None if bias is None else bias.detach()
+        )
         return self.rewriter.governed(x, self.run, step, governing)
 
     def affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Any:
@@ -85,7 +86,7 @@ class Call:
         if self.rewriter.merges and made and made.step and made.governing and made.source is not None:
             self.rewriter.report.append(Row(self.rewriter.path, self.operation, f"merged into {made.step.path or 'the model'}"))
             step = made.step.merged(scale.detach(), shift.detach())
-            return self.rewriter.connected(made.source, self.run, step, made.governing, relevance_out=made.relevance_out)
+            return self.rewriter.connected(made.source, self.run, step, made.governing)
         governing = self.rewriter.governing(self, x, exact=True)
         return self._single(x, governing) if live(x) else self.run()
 
@@ -146,7 +147,9 @@ class Rewriter:
         return "merge_batch_norm" in self.binding.ruleset.canonize
 
     @contextmanager
-    def active(self, root: nn.Module | None, guard: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[Callable[[Tensor], Tensor]]:
+    def active(
+        self, root: nn.Module | None, guard: Callable[[Callable[..., Any]], Callable[..., Any]]
+    ) -> Iterator[Callable[[Tensor], Tensor]]:
         """Govern what this thread computes inside the block; yields the gate for attributed tensors."""
         self.binding.restart()
         self.report, self.problems, self._sites, self._warned = [], [], [], []
@@ -167,7 +170,7 @@ class Rewriter:
         self._rank += site.operation in GROUPS["linear_like"]
         found = self.binding.governing(site)
         if found is None and (offered := registry.manager.hook.attrkit_rule_for(operation=call.operation, path=self.path)):
-            found = Governing(*offered, entry="attrkit_rule_for")
+            found = Governing(offered[0], dict(offered[1]), "attrkit_rule_for")
         if found is None and any(map(live, call.args)):
             if exact:
                 self.report.append(Row(site.path, site.operation, "own gradient"))
@@ -176,7 +179,9 @@ class Rewriter:
         if found is not None:
             if site.operation not in members(found.rule.operations):
                 defined = ", ".join(sorted(found.rule.operations))
-                self.problem(site.operation, f"rule {found.rule.name!r} is not defined for it; it is for {defined}", found.origin)
+                self.problem(
+                    site.operation, f"rule {found.rule.name!r} is not defined for it; it is for {defined}", found.origin
+                )
             self.report.append(Row(site.path, site.operation, found.rule.name, found.parameters, found.entry, found.origin))
         return found
 
@@ -214,16 +219,15 @@ class Rewriter:
         """The result of ``compute`` with a rule for its backward pass, connected around the gate where that saves relevance."""
         step.kept_input = self.keep(x.detach())
         made = self.made(x)
-        around = made.gated if made is not None else None
-        return self.connected(x if around is None else around, compute, step, governing, relevance_out=around is not None)
+        step.before_gate = made is not None and made.gated is not None
+        source = made.gated if made is not None and made.gated is not None else x
+        return self.connected(source, compute, step, governing)
 
-    def connected(
-        self, source: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing, *, relevance_out: bool
-    ) -> Tensor:
+    def connected(self, source: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing) -> Tensor:
         """The result of ``compute``, whose backward pass leads to ``source``."""
-        y: Tensor = Governed.apply(source, compute, step, governing, self.keep, relevance_out)  # type: ignore[no-untyped-call]
+        y: Tensor = Governed.apply(source, compute, step, governing, self.keep)  # type: ignore[no-untyped-call]
         if step.map is not None:
-            y._attrkit_made = _Made(y._version, step=step, governing=governing, source=source, relevance_out=relevance_out)  # type: ignore[attr-defined]
+            y._attrkit_made = _Made(y._version, step=step, governing=governing, source=source)  # type: ignore[attr-defined]
         return y
 
     def hooked(self, output: Tensor, x: Tensor, governing: Governing, call: Call) -> Tensor:
@@ -236,7 +240,8 @@ class Rewriter:
                 return result
 
         output.register_hook(hook)
-        return self.treated(output)
+        self.treated(output)
+        return output
 
     def treated(self, output: Any) -> Any:
         """An output whose operation was decided about: the audit passes it by."""
@@ -285,7 +290,9 @@ class Rewriter:
         found = [f"operation {name} ({count} times), which no rule can govern yet" for name, count in names.items()]
         if unknown == "error":
             origin = self.binding.ruleset.origin or self.binding.ruleset.name
-            self.problems += [f"{origin}: the model uses {f}; set fallback.unknown: warn to keep its own gradient" for f in found]
+            self.problems += [
+                f"{origin}: the model uses {f}; set fallback.unknown: warn to keep its own gradient" for f in found
+            ]
         else:
             self._warned += [f"the model uses {f}: its own gradient is kept" for f in found]
         if self.problems:
@@ -310,5 +317,5 @@ class _Interception(TorchFunctionMode):
         super().__init__()
         self._rewriter = rewriter
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002: torch's signature
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # torch's signature
         return self._rewriter.call(func, args, kwargs or {})

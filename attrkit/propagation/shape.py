@@ -22,8 +22,9 @@ class At:
 
     def to(self, key: str | int) -> At:
         """The place of a key or item of this value, whether or not it is there."""
-        there = isinstance(self.value, list | tuple) or (isinstance(self.value, Mapping) and key in self.value)
-        return At(self.document, self.value[key] if there else None, (*self.path, key))
+        keyed = isinstance(self.value, Mapping)
+        found = self.value.get(key) if keyed else self.value[key] if isinstance(key, int) else None
+        return At(self.document, found, (*self.path, key))
 
     def complain(self, message: str) -> Any:
         """Note what is wrong here, and return WRONG for the reader to return."""

@@ -47,17 +47,18 @@ class OperationStep:
     again: Callable[[Tensor], Tensor] | None = None  # the operation as a function of its input
     kept_input: Kept | None = None
     kept_output: Kept | None = None
+    before_gate: bool = False  # the backward pass leads before the gate of the input, and so is to hand on relevance itself
 
     @property
     def input(self) -> Tensor:
         """What went in."""
-        assert self.kept_input is not None  # noqa: S101: for the type checker; set before any rule runs
+        assert self.kept_input is not None  # for the type checker; set before any rule runs
         return self.kept_input.value
 
     @property
     def output(self) -> Tensor:
         """What came out."""
-        assert self.kept_output is not None  # noqa: S101: for the type checker; set before any rule runs
+        assert self.kept_output is not None  # for the type checker; set before any rule runs
         return self.kept_output.value
 
     @property
@@ -85,7 +86,7 @@ class OperationStep:
         """The operation's own backward pass."""
         if self.map is not None:
             return self.transpose(cotangent)
-        assert self.again is not None  # noqa: S101: for the type checker; what is no map has a function
+        assert self.again is not None  # for the type checker; what is no map has a function
         with torch.enable_grad():
             x = self.input.detach().requires_grad_()
             return torch.autograd.grad(self.again(x), x, cotangent)[0]
@@ -106,34 +107,42 @@ class Governing:
     entry: str = ""
     origin: str = ""
 
-    def quotient(self, step: OperationStep, carried: Tensor, *, relevance_out: bool) -> Tensor:
+    def backward(self, step: OperationStep, carried: Tensor) -> Tensor:
         """What autograd is to carry at the operation's input: relevance itself, or relevance by input."""
         result: Tensor = self.rule.function(step, carried * step.output, **self.parameters)
         if self.rule.returns == "cotangent":
             result = step.vjp(result)
         if self.rule.returns == "relevance":
-            return result if relevance_out else quotient(result, step.input)
-        return result * step.input if relevance_out else result
+            return result if step.before_gate else quotient(result, step.input)
+        return result * step.input if step.before_gate else result
 
 
 class Governed(torch.autograd.Function):
     """An operation whose value is its own and whose backward pass is a rule."""
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing, keep: Any, relevance_out: bool) -> Tensor:  # noqa: FBT001, E501
+    def forward(
+        ctx: Any,
+        source: Tensor,
+        compute: Callable[[], Tensor],
+        step: OperationStep,
+        governing: Governing,
+        keep: Callable[[Tensor], Kept],
+    ) -> Tensor:
         """``compute()``; ``source`` is where the result of the backward pass goes, and may stand before the gate of the input."""
         output = compute()
         step.kept_output = keep(output.detach())
-        ctx.step, ctx.governing, ctx.relevance_out = step, governing, relevance_out
-        ctx.shape = source.shape
+        ctx.step, ctx.governing, ctx.shape = step, governing, source.shape
         return output
 
     @staticmethod
-    def backward(ctx: Any, carried: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, carried: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """The rule."""
         with torch._C.DisableTorchFunction():
-            result = ctx.governing.quotient(ctx.step, carried, relevance_out=ctx.relevance_out)
-        return result.reshape(ctx.shape), None, None, None, None, None
+            result = ctx.governing.backward(ctx.step, carried)
+        return result.reshape(ctx.shape), None, None, None, None
 
 
 class Gate(torch.autograd.Function):
@@ -146,7 +155,7 @@ class Gate(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, carried: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, carried: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """``R = x * c``."""
-        (x,) = ctx.saved_tensors
+        x: Tensor = ctx.saved_tensors[0]
         return carried * x

@@ -94,7 +94,7 @@ class Census:
 
     def _add_shared(self, tensor: Tensor | None) -> None:
         """A tensor whose values a copy shares or refreshes: only its place in memory counts."""
-        if tensor is None or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if tensor is None or torch.nn.parameter.is_lazy(tensor):
             self.tokens.append(type(tensor))
         else:
             self.tokens += (tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device)

@@ -1,4 +1,4 @@
-"""Calling a model so that nothing of it differs afterwards: on a replica, or on itself with guards where it cannot be copied."""
+"""Calling a model so that nothing of it differs afterwards: on a replica, or with guards where it cannot be copied."""
 
 from __future__ import annotations
 
@@ -192,13 +192,13 @@ def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], 
         return lambda *args, **kwargs: hook(*args, **kwargs) if ours() else None
 
     with ExitStack() as stack:
-        saved: dict[int, bool] = {}
+        saved: set[int] = set()
 
         def save(module: nn.Module, _: Any = None) -> None:
             if threading.get_ident() == thread and id(module) not in saved:
-                saved[id(module)] = True
+                saved.add(id(module))
                 for buffer in module.buffers(recurse=False):
-                    stack.enter_context(torch.autograd._unsafe_preserve_version_counter(buffer))
+                    stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(buffer))
                 stack.callback(_restore, module, dict(vars(module)), _values(module))
 
         stack.callback(setattr, _depth, "innermost", outer)

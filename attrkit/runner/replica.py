@@ -34,7 +34,9 @@ class Replica:
         if self._buffers:
             now = dict(original.named_buffers())
             with torch.no_grad():
-                torch._foreach_copy_([b for _, b in self._buffers], [now[name].detach() for name, _ in self._buffers])
+                torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
+                    [b for _, b in self._buffers], [now[name].detach() for name, _ in self._buffers]
+                )
 
     def pristine(self) -> bool:
         """Whether no forward pass left anything on it."""
@@ -57,7 +59,7 @@ _lock = threading.Lock()
 
 def _alias(parameter: nn.Parameter) -> Tensor:
     """The same storage as a tensor that records no gradient, of the same class."""
-    if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+    if torch.nn.parameter.is_lazy(parameter):
         raise UsageError("model has parameters without values (a lazy module); run it once on an example before explaining it")
     bare = parameter.detach()
     if type(parameter) is nn.Parameter:

@@ -43,8 +43,10 @@ class Outcome:
         """The outcome for a batch from those of its parts."""
         if len(parts) == 1:
             return parts[0]
-        join = lambda each: tuple(map(torch.cat, zip(*each, strict=True)))  # noqa: E731
-        return cls(torch.cat([p.value for p in parts]), join(p.at for p in parts), join(p.gradient for p in parts))
+        at, gradient = (
+            tuple(map(torch.cat, zip(*each, strict=True))) for each in ([p.at for p in parts], [p.gradient for p in parts])
+        )
+        return cls(torch.cat([p.value for p in parts]), at, gradient)
 
     def split(self, copies: int, rows: int) -> list[Outcome]:
         """The outcome of each of ``copies`` points that shared a pass."""
@@ -99,7 +101,7 @@ class Runner:
             yield outcome.value, outcome.at, outcome.gradient
 
     def _shown(self, outcomes: Iterator[Outcome], total: int | None) -> Iterator[Outcome]:
-        return tqdm(outcomes, desc=self.progress, total=total, file=sys.stderr) if self.progress else outcomes
+        return iter(tqdm(outcomes, desc=self.progress, total=total, file=sys.stderr)) if self.progress else outcomes
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Objective and relevance at the site, for the inputs."""
@@ -158,7 +160,11 @@ class Runner:
             return one(problem, tensors, len(group), slice(0, n)).split(len(group), n)
         parts = [slice(low, min(low + limit, n)) for low in range(0, n, limit)]
         pieces = [one(problem, tuple(t[part] for t in group[0]), 1, part) for part in parts]
-        if any(len(t) != part.stop - part.start for piece, part in zip(pieces, parts, strict=True) for t in (piece.value, *piece.at)):
+        if any(
+            len(t) != part.stop - part.start
+            for piece, part in zip(pieces, parts, strict=True)
+            for t in (piece.value, *piece.at)
+        ):
             raise _UnpackableError
         return [Outcome.joined(pieces)]
 
@@ -178,6 +184,7 @@ class Runner:
         with torch.enable_grad(), ExitStack() as stack:
             onward = stack.enter_context(rules.active(self.forward.root, self.forward.guard)) if rules else torch.clone
             taps: list[Tap] = []
+            at: Tensors = ()
             if not problem.layers:
                 at = tuple(self._leaf(name, t) for name, t in zip(problem.arguments.names, tensors, strict=True))
                 inputs = tuple(map(onward, at))
@@ -234,8 +241,8 @@ class Runner:
     def _leaf(name: str, tensor: Tensor) -> Tensor:
         if not (tensor.is_floating_point() or tensor.is_complex()):
             raise UsageTypeError(
-                f"inputs: {name!r} has dtype {tensor.dtype}, at which no gradient can be taken; attribute to a layer (layer= the "
-                "embedding, for tokens), or use a method that needs no gradient, like feature_ablation"
+                f"inputs: {name!r} has dtype {tensor.dtype}, at which no gradient can be taken; attribute to a layer (for tokens, "
+                "layer= the embedding), or use a method that needs no gradient, like feature_ablation"
             )
         return leaf_of((tensor.clone() if tensor.is_inference() else tensor).detach())
 

@@ -54,7 +54,9 @@ class Tap:
         if not self.calls:
             raise UsageError(f"layer {self.layer.name!r} never ran in the model's forward pass; choose one that does")
         if self.values is not None and len(self.seen) != len(self.values):
-            raise UsageError(f"layer {self.layer.name!r} passed on {len(self.seen)} tensors where it had passed on {len(self.values)}")
+            raise UsageError(
+                f"layer {self.layer.name!r} passed on {len(self.seen)} tensors where it had passed on {len(self.values)}"
+            )
         return tuple(self.seen)
 
 

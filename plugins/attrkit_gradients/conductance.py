@@ -35,6 +35,9 @@ def conductance(
     total = problem.zeros()
     legs = zip(pairwise(path), pairwise(problem.along(map(problem.input_lerp, path), len(path))), strict=True)
     for (low, high), ((start, before), (end, after)) in legs:
-        moved = tuple(e - s for s, e in zip(start, end, strict=True)) if multiply_by_inputs else [high - low] * len(total)
-        total = tuple(t + m * (b + a) / 2 for t, m, b, a in zip(total, moved, before, after, strict=True))
+        means = tuple((b + a) / 2 for b, a in zip(before, after, strict=True))
+        if multiply_by_inputs:
+            total = tuple(t + (e - s) * m for t, s, e, m in zip(total, start, end, means, strict=True))
+        else:
+            total = tuple(t + (high - low) * m for t, m in zip(total, means, strict=True))
     return total

@@ -1,7 +1,8 @@
 """Quadrature on [0, 1]: where a path is evaluated, and how much each place counts. Weights sum to one."""
 
-from attrkit.errors import UnknownName, UsageError, did_you_mean
 from numpy.polynomial.legendre import leggauss
+
+from attrkit.errors import UnknownName, UsageError, did_you_mean
 
 Rule = tuple[list[float], list[float]]
 

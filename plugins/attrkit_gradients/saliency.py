@@ -5,7 +5,7 @@ from attrkit.protocols import Tensors
 
 
 @method("saliency", backward_passes="1", references=("arXiv:1312.6034",))
-def saliency(problem: Problem, *, abs: bool = True) -> Tensors:  # noqa: A002: the name people know
+def saliency(problem: Problem, *, abs: bool = True) -> Tensors:  # noqa: A002 - the name people know
     """Gradient of the objective, in absolute value unless ``abs=False``.
 
     Args:

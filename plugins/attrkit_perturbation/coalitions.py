@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import attrs
+from torch import Tensor
+
 from attrkit import Problem
 from attrkit_perturbation.features import Features
-from torch import Tensor
 
 
 @attrs.frozen

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
 from attrkit_perturbation.coalitions import Game
 from attrkit_perturbation.features import Features
-from torch import Tensor
 
 
 @method(

@@ -6,9 +6,10 @@ from typing import Any
 
 import attrs
 import torch
+from torch import Tensor
+
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Tensors
-from torch import Tensor
 
 
 @attrs.frozen
@@ -35,7 +36,9 @@ class Features:
             return cls._each(point)
         masks = mask if isinstance(mask, tuple) else (mask,)
         if len(masks) != len(point):
-            raise UsageError(f"feature_mask has {len(masks)} tensors, but there are {len(point)} to attribute to; give one for each")
+            raise UsageError(
+                f"feature_mask has {len(masks)} tensors, but there are {len(point)} to attribute to; give one for each"
+            )
         fitted = tuple(_fitted(m, x, i) for i, (m, x) in enumerate(zip(masks, point, strict=True)))
         known, flat = torch.unique(torch.cat([m.flatten() for m in fitted]), return_inverse=True)
         pieces = flat.split([m.numel() for m in fitted])
@@ -62,7 +65,7 @@ class Features:
     def _spread(scores: Tensor, ids: Tensor, like: Tensor) -> Tensor:
         if len(ids) == 1:
             return scores[:, ids[0]]
-        rows = scores.expand(len(like), -1)
+        rows: Tensor = scores.expand(len(like), -1)
         return rows.gather(1, ids.reshape(len(like), -1)).reshape(like.shape)
 
 
@@ -73,8 +76,9 @@ def _fitted(mask: Any, x: Tensor, position: int) -> Tensor:
     mask = mask.reshape((1,) * (x.dim() - mask.dim()) + tuple(mask.shape))
     rows = len(x) if mask.dim() == x.dim() and len(mask) == len(x) and len(x) > 1 else 1
     try:
-        return mask.to(x.device).expand(rows, *x.shape[1:])
+        fitted: Tensor = mask.to(x.device).expand(rows, *x.shape[1:])
     except RuntimeError as error:
         raise UsageError(
             f"feature_mask[{position}] has shape {tuple(mask.shape)}, which does not broadcast to its tensor's {tuple(x.shape)}"
         ) from error
+    return fitted

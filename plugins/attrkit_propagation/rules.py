@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from attrkit import hookimpl, rule
+from torch import Tensor
+
+from attrkit import RuleSpec, hookimpl, rule
 from attrkit.errors import UsageError
 from attrkit.protocols import Step
-from attrkit.specs import RuleSpec
 from attrkit_propagation.stabilizer import RELATIVE, Stabilizer, stabilized
-from torch import Tensor
 
 Bias = Literal["absorb", "zero"]  # the bias takes its share of relevance, or is left out
 
@@ -163,12 +163,20 @@ def _bound(value: Any, x: Tensor, name: str) -> Tensor:
     try:
         return bound.expand(x.shape)
     except RuntimeError as error:
-        raise UsageError(f"{name} has shape {tuple(bound.shape)}, which does not fit an input of shape {tuple(x.shape)}") from error
+        raise UsageError(
+            f"{name} has shape {tuple(bound.shape)}, which does not fit an input of shape {tuple(x.shape)}"
+        ) from error
 
 
 @rule("zbox", references=("doi:10.1016/j.patcog.2016.11.008",))
 def zbox(
-    step: Step, relevance: Tensor, *, low: Any = None, high: Any = None, stabilizer: Stabilizer = RELATIVE, bias: Bias = "absorb"
+    step: Step,
+    relevance: Tensor,
+    *,
+    low: Any = None,
+    high: Any = None,
+    stabilizer: Stabilizer = RELATIVE,
+    bias: Bias = "absorb",
 ) -> Tensor:
     """Share by contribution above the lowest one that an input between two bounds can make: for pixels.
 
@@ -196,7 +204,7 @@ def _flipped(w: Tensor) -> Tensor:
     identity=True,
     references=("doi:10.1371/journal.pone.0130140",),
 )
-def passing(step: Step, relevance: Tensor) -> Tensor:  # noqa: ARG001: a rule takes the step
+def passing(step: Step, relevance: Tensor) -> Tensor:  # noqa: ARG001 - a rule takes the step
     """Hand relevance through unchanged: for functions of each entry."""
     return relevance
 

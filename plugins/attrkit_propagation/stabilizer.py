@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import torch
-from attrkit.errors import UsageError
 from torch import Tensor
+
+from attrkit.errors import UsageError
 
 Stabilizer: TypeAlias = float | Mapping[str, float | bool]
 
-#: The default: relative to the scale of what is stabilised, because an absolute one destroys the relevance of small activations.
+#: The default: relative to what is stabilised, because an absolute one destroys the relevance of small activations.
 RELATIVE: Stabilizer = {"epsilon": 1e-6, "relative": True}
 
 
@@ -28,5 +29,5 @@ def stabilized(z: Tensor, stabilizer: Stabilizer) -> Tensor:
 
 def _read(stabilizer: Mapping[str, float | bool]) -> tuple[float, bool]:
     if stray := stabilizer.keys() - {"epsilon", "relative"}:
-        raise UsageError(f"stabilizer has no key {sorted(stray)[0]!r}; give a number, or epsilon and relative")
+        raise UsageError(f"stabilizer has no key {min(stray)!r}; give a number, or epsilon and relative")
     return float(stabilizer.get("epsilon", 1e-6)), bool(stabilizer.get("relative", False))

@@ -1,5 +1,5 @@
 """The rulesets that come with attrkit, one YAML file each."""
 
-from attrkit.specs import RulesetSource
+from attrkit import RulesetSource
 
 source = RulesetSource(__name__)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch import Tensor, nn  # noqa: E402
+
 import attrkit  # noqa: E402
 from attrkit.errors import AttrkitError, AttrkitWarning, UnknownName, UsageError, UsageTypeError  # noqa: E402
 from attrkit.registry import registry  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
 
 
 class Net(nn.Module):
@@ -80,7 +81,7 @@ BAD = [
     (dict(method="saliency", n_steps=3), UnknownName, "saliency has no option 'n_steps'.*Its options: abs=True"),
     (dict(n_step=3), UnknownName, "integrated_gradients has no option 'n_step'. Did you mean 'n_steps'"),
     (dict(n_steps=0), UsageError, "n_steps must be an integer of at least 1"),
-    (dict(n_steps=1, **{"method": "integrated_gradients"}), None, ""),
+    (dict(n_steps=1, method="integrated_gradients"), None, ""),
     (dict(inputs=X.tolist()), UsageTypeError, "inputs must be a tensor, got list; convert it with torch.as_tensor"),
     (dict(inputs=(X, "text")), UsageTypeError, r"inputs\[1\] must be a tensor, got str"),
     (dict(inputs={"image": "text"}), UsageTypeError, "mapping without tensors"),
@@ -105,7 +106,7 @@ BAD = [
     (dict(layer="body", neuron=(1, 2)), UsageError, "must index each of the dimensions"),
     (dict(layer="body", neuron="x"), UsageTypeError, "neuron must be an integer"),
     (dict(layer="pair", neuron=1), UsageError, "passes on 2 tensors; use a function"),
-    (dict(layer="body", neuron=lambda v: v), UsageError, r"must return one number per example, shape \(\d+,\), got \(\d+, 5\)"),
+    (dict(layer="body", neuron=lambda v: v), UsageError, r"the function must return one number per example, shape \(\d+,\), got \(\d+, 5\)"),
     (dict(internal_batch_size=0), UsageError, "internal_batch_size must be an integer of at least 1"),
     (dict(model=3), UsageTypeError, "model must be a torch module or a function"),
     (dict(model=lambda x: x.detach().sum(1), target=None), UsageError, "does not depend on the inputs in a way that torch can differentiate"),
@@ -146,7 +147,9 @@ def declared() -> Any:
         registry.manager.unregister(name=name)
 
 
-@pytest.mark.parametrize("returned", [None, 3, lambda p: p.point[0], lambda p: (p.point[0][:, :2],), lambda p: p.point * 2], ids=str)
+@pytest.mark.parametrize(
+    "returned", [None, 3, lambda p: p.point[0], lambda p: (p.point[0][:, :2],), lambda p: p.point * 2], ids=str
+)
 def test_a_method_that_returns_something_else_is_told(net: Any, declared: Any, returned: Any) -> None:
     @attrkit.method("wrong")
     def wrong(problem: Any) -> Any:

@@ -9,11 +9,12 @@ import attrs
 import pytest
 
 torch = pytest.importorskip("torch")
+from safetensors.torch import save_file  # noqa: E402
+from torch import nn  # noqa: E402
+
 import attrkit  # noqa: E402
 from attrkit import Explanation  # noqa: E402
 from attrkit.errors import UsageError  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-from torch import nn  # noqa: E402
 
 
 @pytest.fixture(params=["integrated_gradients", "lrp", "feature_ablation"])

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch import Tensor, nn  # noqa: E402
+
 import attrkit  # noqa: E402
 from attrkit.errors import AttrkitWarning, UsageError  # noqa: E402
 from attrkit.runner.replica import _pools  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
 
 
 class Editable(nn.Module):
@@ -238,7 +239,9 @@ class Fails(nn.Module):
 
 @pytest.mark.parametrize("as_function", [False, True])
 @pytest.mark.parametrize("kw", [{}, {"layer": 0}, {"layer": 0, "neuron": 2}])
-def test_an_exception_in_forward_reaches_the_caller_and_leaves_nothing(untouched: Any, kw: dict[str, Any], as_function: bool) -> None:
+def test_an_exception_in_forward_reaches_the_caller_and_leaves_nothing(
+    untouched: Any, kw: dict[str, Any], as_function: bool
+) -> None:
     model = seeded(Fails)
     kw = {**kw, "layer": model.body[0]} if kw else kw
     forward = (lambda x: model(x)) if as_function else model

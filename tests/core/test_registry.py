@@ -50,6 +50,10 @@ def states(registry):
     return {key: plugin.state for key, plugin in registry.plugins.items() if plugin.dist != "attrkit"}
 
 
+def declared(name, **facts):
+    return method(name, **facts)(lambda problem: None)
+
+
 # Lazy
 
 
@@ -173,6 +177,21 @@ def test_a_collision_hurts_nobody_who_gives_the_full_name(install):
     assert registry.method("two:twin") is sys.modules["two"].twin
 
 
+def test_what_lists_everything_lists_both_by_their_full_names(install):
+    install("one", DECLARES.format("twin"), {"twin": ":twin"})
+    install("two", DECLARES.format("twin"), {"twin": ":twin"})
+    assert set(foreign().all("methods")) == {"one:twin", "two:twin"}
+
+
+def test_one_registered_by_hand_does_not_take_the_name_of_a_loaded_one(install):
+    install("one", DECLARES.format("twin"), {"twin": ":twin"})
+    registry = foreign()
+    first = registry.method("twin")
+    with pytest.raises(PluginUnavailable, match="method 'twin' is provided by twin and by one:twin"):
+        registry.register(declared("twin"))
+    assert registry.method("twin") is first
+
+
 def test_blocking_one_of_two_settles_it(install, monkeypatch):
     install("one", DECLARES.format("twin"), {"twin": ":twin"})
     install("two", DECLARES.format("twin"), {"twin": ":twin"})
@@ -181,14 +200,14 @@ def test_blocking_one_of_two_settles_it(install, monkeypatch):
     assert "one" not in sys.modules
 
 
-def test_one_name_under_two_entry_points_is_refused(install):
+def test_a_name_belongs_to_the_entry_point_of_that_name(install):
     install("one", DECLARES.format("twin"), {"twin": ":twin"})
     install("two", DECLARES.format("twin"), {"other": ":twin"})
     registry = foreign()
     assert registry.method("twin") is sys.modules["one"].twin
-    with pytest.warns(AttrkitWarning, match="two:other did not load: .*method 'twin' is provided by two:other and by one:twin"):
-        registry.load_all()
+    registry.load_all()
     assert registry.method("twin") is sys.modules["one"].twin
+    assert registry.method("two:twin") is sys.modules["two"].twin
 
 
 def test_a_method_and_a_rule_may_share_a_name(install):
@@ -268,10 +287,6 @@ def test_unknown_names_suggest_and_list(install):
 
 
 # Registered by hand
-
-
-def declared(name, **facts):
-    return method(name, **facts)(lambda problem: None)
 
 
 def test_registering_again_replaces():

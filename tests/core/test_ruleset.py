@@ -15,6 +15,7 @@ import yaml
 
 import attrkit
 from attrkit.errors import RulesetError, UnknownName, UsageTypeError
+from attrkit.propagation.document import load
 from attrkit.propagation.reader import LEVELS, read_ruleset, settled
 from attrkit.propagation.ruleset import Entry, Fallback, Match, Parameter, Ruleset
 from attrkit.registry import Registry
@@ -66,7 +67,7 @@ def ships(tmp_path, monkeypatch, registry):
     """Ships rulesets, given as file names and texts, from a package of a distribution."""
 
     def ship(dist, **texts):
-        package = tmp_path / "site" / f"shipped_{dist}"
+        package = tmp_path / "site" / f"{tmp_path.name}_{dist}"  # modules outlive a test: no two share a name
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("")
         for name, text in texts.items():
@@ -113,7 +114,7 @@ rules:
     match: {op: conv, module: "torch.nn:Conv2d", exact: true, position: {depth: [0, 0.33]}}
     rule: gamma
     with: {gamma: $strength, rounds: 2, stabilizer: {epsilon: $strength, bounds: [$low, $high]}}
-  - {id: heads, match: {within: Attention, path: "layers.*.mlp.**", path_regex: "a+", not: {op: [add], not: {path: x}}}, rule: $which}
+  - {id: heads, match: {within: Att, path: "layers.*.mlp.**", path_regex: "a+", not: {op: [add], not: {path: x}}}, rule: $which}
   - {id: rest, match: {op: [linear_like, add], position: input}, rule: epsilon, optional: true}
 fallback: {linear: warn, nonlinear: pass}
 """
@@ -142,9 +143,7 @@ def test_every_key_is_read(registry):
             ),
             Entry(
                 "heads",
-                Match(
-                    within="Attention", path="layers.*.mlp.**", path_regex="a+", not_=Match(op=("add",), not_=Match(path="x"))
-                ),
+                Match(within="Att", path="layers.*.mlp.**", path_regex="a+", not_=Match(op=("add",), not_=Match(path="x"))),
                 "$which",
                 origin="my.yaml:18:5",
             ),
@@ -210,10 +209,10 @@ def test_operations_of_plugins_are_known_when_given(registry):
     }
     with pytest.warns(DeprecationWarning, match="stop is deprecated"):
         assert read_ruleset(document, registry, frozenset({"softmax"})).entries[0].match.op == ("softmax", "relu")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="stop is deprecated"):
         (problem,) = problems(document, registry)
     assert problem.startswith("<mapping>: rules[0].match.op[0]: got 'softmax'; expected one of activation, add, ")
-    assert problem.endswith(" Did you mean 'softplus'?")
+    assert problem.endswith(" Did you mean 'softsign'?")
 
 
 def test_a_rule_of_a_distribution_may_be_named_in_full(registry):
@@ -228,195 +227,208 @@ OK = "{id: ok, match: {op: conv}, rule: gamma}"
 KEYS = "schema, name, doc, extends, params, set, canonize, rules, fallback"
 PARAMETER_KEYS = "default, type, min, max, choices, required, doc"
 SELECTORS = "op, module, exact, within, path, path_regex"
+DEPTH = "expected [low, high] with 0 <= low < high <= 1, got"
+STABILIZER = "expected a number or {epsilon: number, relative: true or false}, got"
+TENSOR = "expected a number, a list of numbers or a tensor, got"
+CHOICES = "choices belong to type choice and only there; got type"
 
 
-def in_rule(rest, tail=""):
-    return f"rules:\n  - {{id: a, {rest}}}{tail}"
+def in_rule(rest):
+    return f"rules:\n  - {{id: a, {rest}}}"
 
 
 def in_match(rest):
     return in_rule(f"match: {{{rest}}}, rule: gamma")
 
 
+def in_with(rule, options):
+    return in_rule(f"match: {{}}, rule: {rule}, with: {{{options}}}")
+
+
 def in_param(rest):
     return f"rules: []\nparams:\n  p: {rest}"
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        # the ruleset itself
-        ("rules: []\ncanonise: []", [f"4:1: unknown key 'canonise'; expected one of {KEYS}. Did you mean 'canonize'?"]),
-        ("rules: []\nzzz: 1", [f"4:1: unknown key 'zzz'; expected one of {KEYS}."]),
-        ("rules: []\n<<: {a: 1}", [f"4:1: unknown key '<<'; expected one of {KEYS}."]),
-        ("doc: x", ["1:1: there is nothing in it; expected 'rules', 'extends' or both"]),
-        ("rules:", ["3:1: expected a list, got nothing"]),
-        ("rules: {a: 1}", ["3:1: expected a list, got {'a': 1}"]),
-        ("rules: []\ndoc: [1]", ["4:1: expected text, got [1]"]),
-        ("rules: []\nparams: 3", ["4:1: expected a mapping, got 3"]),
-        (
-            "rules: []\ncanonize:\n- merge_batchnorm",
-            ["5:3: got 'merge_batchnorm'; expected merge_batch_norm. Did you mean 'merge_batch_norm'?"],
-        ),
-        ("rules: []\ncanonize: merge_batch_norm", ["4:1: expected a list, got 'merge_batch_norm'"]),
-        ("rules: []\nfallback: {linear: pass}", ["4:12: got 'pass'; expected one of error, gradient, warn."]),
-        ("rules: []\nfallback: {unknown: pass}", ["4:12: got 'pass'; expected one of error, gradient, warn."]),
-        (
-            "rules: []\nfallback: {nonlinear: passs}",
-            ["4:12: got 'passs'; expected one of error, gradient, pass, warn. Did you mean 'pass'?"],
-        ),
-        (
-            "rules: []\nfallback: {nonlinar: pass}",
-            ["4:12: unknown key 'nonlinar'; expected one of linear, nonlinear, unknown. Did you mean 'nonlinear'?"],
-        ),
-        # a rule
-        ("rules:\n  - nonsense", ["4:5: expected a mapping of id, match, rule, with, optional, got 'nonsense'"]),
-        ("rules:\n  - {}", [f"4:5: key {key!r} is missing; expected id, match, rule here" for key in ("id", "match", "rule")]),
-        (
-            in_rule("match: {}, rule: gamma, wiht: {}"),
-            ["4:36: unknown key 'wiht'; expected one of id, match, rule, with, optional. Did you mean 'with'?"],
-        ),
-        (in_rule("match: {}, rule: gamma, optional: 1"), ["4:36: expected true or false, got 1"]),
-        (in_rule("match: {}, rule: ' '"), ["4:23: expected text, got ' '"]),
-        (in_rule("match: {}, rule: gama"), ["4:23: no rule 'gama'. Did you mean 'gamma'? Known: epsilon, gamma, pass, stop"]),
-        (
-            f"rules:\n  - {OK}\n  - {OK}",
-            ["5:6: id 'ok' is taken by the rule at my.yaml:4:5; expected one of its own"],
-        ),
-        ("rules:\n  - {id: no, match: {}, rule: gamma}", ["4:6: expected text, got False"]),
-        # what it matches
-        (
-            in_match("opp: conv"),
-            [f"4:20: unknown key 'opp'; expected one of {SELECTORS}, position, not. Did you mean 'op'?"],
-        ),
-        (in_rule("match: conv, rule: gamma"), [f"4:12: expected a mapping of {SELECTORS}, position, not, got 'conv'"]),
-        (in_match("op: []"), ["4:20: expected a list of at least 1, got []"]),
-        (in_match("module: [Linear]"), ["4:20: expected text, got ['Linear']"]),
-        (in_match("exact: true"), ["4:20: exact says how to compare a module; expected the key 'module' too"]),
-        (
-            in_match("path_regex: 'a('"),
-            ["4:20: expected a regular expression, got 'a(': missing ), unterminated subpattern at position 1"],
-        ),
-        (in_match("path_regex: 1"), ["4:20: expected text, got 1"]),
-        (
-            in_match("position: frist"),
-            ["4:20: got 'frist'; expected one of first, input, last or {depth: [low, high]}. Did you mean 'first'?"],
-        ),
-        (in_match("position: {}"), ["4:20: key 'depth' is missing; expected depth here"]),
-        (in_match("position: {dept: [0, 1]}"), [
-            "4:20: key 'depth' is missing; expected depth here",
-            "4:31: unknown key 'dept'; expected one of depth. Did you mean 'depth'?",
-        ]),
-        *(
-            (in_match(f"position: {{depth: {pair}}}"), [f"4:31: expected [low, high] with 0 <= low < high <= 1, got {pair}"])
-            for pair in ("[0.5, 0.5]", "[0, 1.1]", "[-0.1, 1]", "[0.5]", "[True, 1]", "['a', 1]", "0.5", "[0, 0.5, 1]")
-        ),
-        (
-            in_match("not: {}"),
-            [f"4:20: expected at least one of {SELECTORS}, got nothing, which would match everything"],
-        ),
-        (
-            in_match("op: conv, not: {position: first}"),
-            ["4:36: a position is found among what the whole match selects; expected it outside 'not'"],
-        ),
-        (in_match("not: {not: {paht: a}}"), [
-            f"4:32: unknown key 'paht'; expected one of {SELECTORS}, position, not. Did you mean 'path'?"
-        ]),
-        # its rule and the rule's options
-        (in_rule("match: {op: relu}, rule: gamma"), [
-            "4:31: rule 'gamma' is not defined for op relu; rules for it: pass, stop"
-        ]),
-        (in_rule("match: {op: [conv, activation, homogeneous]}, rule: epsilon"), [
-            "4:58: rule 'epsilon' is not defined for op activation; rules for it: pass, stop",
-            "4:58: rule 'epsilon' is not defined for op homogeneous (batch_norm, max_pool); rules for it: none",
-        ]),
-        (in_rule("match: {}, rule: gamma, with: {gama: 1}"), [
-            "4:43: rule 'gamma' has no option 'gama'; its options: gamma=0.25, rounds=1, stabilizer=None. Did you mean 'gamma'?"
-        ]),
-        (in_rule("match: {}, rule: pass, with: {a: 1}"), ["4:42: rule 'pass' has no option 'a'; its options: none."]),
-        (in_rule("match: {}, rule: pass, with: [a]"), ["4:35: expected a mapping, got ['a']"]),
-        (in_rule("match: {}, rule: gamma, with: {gamma: much}"), [
-            "4:43: option 'gamma' of rule 'gamma': expected float | None, got 'much'"
-        ]),
-        (in_rule("match: {}, rule: gamma, with: {gamma: true, rounds: 1.5}"), [
-            "4:43: option 'gamma' of rule 'gamma': expected float | None, got True",
-            "4:56: option 'rounds' of rule 'gamma': expected int, got 1.5",
-        ]),
-        (in_rule("match: {}, rule: epsilon, with: {epsilon: null, relative: 1, bias: 0}"), [
-            "4:45: option 'epsilon' of rule 'epsilon': expected float, got nothing",
-            "4:60: option 'relative' of rule 'epsilon': expected bool, got 1",
-            "4:73: option 'bias' of rule 'epsilon': expected str, got 0",
-        ]),
-        # parameters
-        (in_rule("match: {}, rule: gamma, with: {gamma: $gama}", "\nparams: {gamma: {default: 1}}"), [
-            "4:43: unknown parameter '$gama'; expected one of gamma. Did you mean 'gamma'?"
-        ]),
-        (in_rule("match: {}, rule: gamma, with: {stabilizer: {epsilon: [$x]}}"), [
-            "4:43: unknown parameter '$x'; expected one of none."
-        ]),
-        (in_rule("match: {}, rule: $which"), ["4:23: unknown parameter '$which'; expected one of none."]),
-        (in_rule("match: {}, rule: $g", "\nparams: {g: {default: 1}}"), [
-            "4:23: expected a parameter of type choice to name the rule, '$g' is of type number"
-        ]),
-        (in_rule("match: {}, rule: $w", "\nparams: {w: {type: choice, choices: [gamma, epsilo], default: gamma}}"), [
-            "4:23: no rule 'epsilo'. Did you mean 'epsilon'? Known: epsilon, gamma, pass, stop"
-        ]),
-        (
-            in_rule(
-                "match: {op: add}, rule: $w, with: {gamma: 1}",
-                "\nparams: {w: {type: choice, choices: [gamma, epsilon], default: gamma}}",
-            ),
-            [
-                "4:30: rule 'gamma' is not defined for op add; rules for it: epsilon",
-                "4:47: rule 'epsilon' has no option 'gamma'; its options: epsilon=1e-06, relative=False, bias='absorb'.",
-            ],
-        ),
-        ("rules: []\nparams: {a-b: {default: 1}}", [
-            "4:10: expected letters, digits and underscores as a parameter's name, got 'a-b'"
-        ]),
-        (in_param("0.25"), [f"5:3: expected a mapping of {PARAMETER_KEYS}, got 0.25"]),
-        (in_param("{defualt: 1}"), [f"5:7: unknown key 'defualt'; expected one of {PARAMETER_KEYS}. Did you mean 'default'?"]),
-        (in_param("{default: 1, type: nubmer}"), [
-            "5:19: got 'nubmer'; expected one of bool, choice, number, stabilizer, tensor. Did you mean 'number'?"
-        ]),
-        (in_param("{type: number}"), ["5:3: expected either a default or 'required: true'"]),
-        (in_param("{default: 1, required: true}"), ["5:7: expected either a default or 'required: true'"]),
-        (in_param("{default: one}"), ["5:7: expected a finite number, got 'one'"]),
-        (in_param("{default: true}"), ["5:7: expected a finite number, got True"]),
-        (in_param("{default: .nan}"), ["5:7: expected a finite number, got nan"]),
-        (in_param("{default: 1e999}"), ["5:7: expected a finite number, got inf"]),
-        (in_param("{default: 1, min: low}"), ["5:19: expected a finite number, got 'low'"]),
-        (in_param("{default: 1, min: 2}"), ["5:7: expected at least 2, got 1"]),
-        (in_param("{default: 3, max: 2}"), ["5:7: expected at most 2, got 3"]),
-        (in_param("{default: 1, min: 2, max: 1}"), ["5:27: expected at least the min of 2, got 1"]),
-        (in_param("{default: true, type: bool, min: 0}"), [
-            "5:34: only a parameter of type number has a min, this one is of type bool"
-        ]),
-        (in_param("{default: a, type: choice}"), ["5:3: choices belong to type choice and only there; got type choice"]),
-        (in_param("{default: 1, choices: [1]}"), ["5:19: choices belong to type choice and only there; got type number"]),
-        (in_param("{default: 1, type: choice, choices: []}"), ["5:33: expected a list of at least 1, got []"]),
-        (in_param("{default: 1, type: choice, choices: [1, {}]}"), ["5:46: expected text, a number, true or false, got {}"]),
-        (in_param("{default: bata, type: choice, choices: [alpha, beta]}"), [
-            "5:7: expected one of alpha, beta, got 'bata'. Did you mean 'beta'?"
-        ]),
-        (in_param("{default: 1, type: choice, choices: [true]}"), ["5:7: expected one of True, got 1."]),
-        (in_param("{default: 3, type: bool}"), ["5:7: expected true or false, got 3"]),
-        (in_param("{default: [], type: tensor}"), ["5:7: expected a number, a list of numbers or a tensor, got []"]),
-        (in_param("{default: [a], type: tensor}"), ["5:7: expected a number, a list of numbers or a tensor, got ['a']"]),
-        (in_param("{default: {eps: 1}, type: stabilizer}"), [
-            "5:7: expected a number or {epsilon: number, relative: true or false}, got {'eps': 1}"
-        ]),
-        (in_param("{default: {epsilon: 1, relative: 1}, type: stabilizer}"), [
-            "5:7: expected a number or {epsilon: number, relative: true or false}, got {'epsilon': 1, 'relative': 1}"
-        ]),
-        # set
-        (in_param("{default: 1, min: 0}\nset: {q: 1}"), ["6:7: unknown parameter 'q'; expected one of p."]),
-        (in_param("{default: 1, min: 0}\nset: {p: -1}"), ["6:7: expected at least 0, got -1"]),
-        (in_param("{default: 1, min: 0}\nset: {p: x}"), ["6:7: expected a finite number, got 'x'"]),
-    ],
-)  # fmt: skip
+def without_marks(marked):
+    """The text without its ``§``, and the line:column of each."""
+    pieces = marked.split("§")
+    before = ["".join(pieces[: i + 1]) for i in range(len(pieces) - 1)]
+    return "".join(pieces), [f"{text.count(chr(10)) + 1}:{len(text) - text.rfind(chr(10))}" for text in before]
+
+
+PROBLEMS = [  # what is wrong has a § before it, as many as there are problems
+    # the ruleset itself
+    ("rules: []\n§canonise: []", f"unknown key 'canonise'; expected one of {KEYS}. Did you mean 'canonize'?"),
+    ("rules: []\n§zzz: 1", f"unknown key 'zzz'; expected one of {KEYS}."),
+    ("rules: []\n§<<: {a: 1}", f"unknown key '<<'; expected one of {KEYS}."),
+    ("§rules:", "expected a list, got nothing"),
+    ("§rules: {a: 1}", "expected a list, got {'a': 1}"),
+    ("rules: []\n§doc: [1]", "expected text, got [1]"),
+    ("rules: []\n§params: 3", "expected a mapping, got 3"),
+    (
+        "rules: []\ncanonize:\n- §merge_batchnorm",
+        "got 'merge_batchnorm'; expected merge_batch_norm. Did you mean 'merge_batch_norm'?",
+    ),
+    ("rules: []\n§canonize: merge_batch_norm", "expected a list, got 'merge_batch_norm'"),
+    ("rules: []\nfallback: {§linear: pass}", "got 'pass'; expected one of error, gradient, warn."),
+    ("rules: []\nfallback: {§unknown: pass}", "got 'pass'; expected one of error, gradient, warn."),
+    ("rules: []\nfallback: {§unknown: [error]}", "got ['error']; expected one of error, gradient, warn. Did you mean 'error'?"),
+    (
+        "rules: []\nfallback: {§nonlinear: passs}",
+        "got 'passs'; expected one of error, gradient, pass, warn. Did you mean 'pass'?",
+    ),
+    (
+        "rules: []\nfallback: {§nonlinar: pass}",
+        "unknown key 'nonlinar'; expected one of linear, nonlinear, unknown. Did you mean 'nonlinear'?",
+    ),
+    # a rule
+    ("rules:\n  - §nonsense", "expected a mapping of id, match, rule, with, optional, got 'nonsense'"),
+    ("rules:\n  - §§§{}", *(f"key {key!r} is missing; expected id, match, rule here" for key in ("id", "match", "rule"))),
+    (
+        in_rule("match: {}, rule: gamma, §wiht: {}"),
+        "unknown key 'wiht'; expected one of id, match, rule, with, optional. Did you mean 'with'?",
+    ),
+    (in_rule("match: {}, rule: gamma, §optional: 1"), "expected true or false, got 1"),
+    (in_rule("match: {}, §rule: ' '"), "expected text, got ' '"),
+    (in_rule("match: {}, §rule: gama"), "no rule 'gama'. Did you mean 'gamma'? Known: epsilon, gamma, pass, stop"),
+    (
+        f"rules:\n  - {OK}\n  - {OK.replace('id', '§id')}",
+        "id 'ok' is taken by the rule at my.yaml:4:5; expected one of its own",
+    ),
+    ("rules:\n  - {§id: no, match: {}, rule: gamma}", "expected text, got False"),
+    # what it matches
+    (in_match("§opp: conv"), f"unknown key 'opp'; expected one of {SELECTORS}, position, not. Did you mean 'op'?"),
+    (in_rule("§match: conv, rule: gamma"), f"expected a mapping of {SELECTORS}, position, not, got 'conv'"),
+    (in_match("§op: []"), "expected a list of at least 1, got []"),
+    (in_match("§module: [Linear]"), "expected text, got ['Linear']"),
+    (in_match("§exact: true"), "exact says how to compare a module; expected the key 'module' too"),
+    (
+        in_match("§path_regex: 'a('"),
+        "expected a regular expression, got 'a(': missing ), unterminated subpattern at position 1",
+    ),
+    (in_match("§path_regex: 1"), "expected text, got 1"),
+    (
+        in_match("§position: frist"),
+        "got 'frist'; expected one of first, input, last or {depth: [low, high]}. Did you mean 'first'?",
+    ),
+    (in_match("§position: {}"), "key 'depth' is missing; expected depth here"),
+    (
+        in_match("§position: {§dept: [0, 1]}"),
+        "key 'depth' is missing; expected depth here",
+        "unknown key 'dept'; expected one of depth. Did you mean 'depth'?",
+    ),
+    (in_match("position: {§depth: [0.5, 0.5]}"), f"{DEPTH} [0.5, 0.5]"),
+    (in_match("position: {§depth: [0, 1.1]}"), f"{DEPTH} [0, 1.1]"),
+    (in_match("position: {§depth: [-0.1, 1]}"), f"{DEPTH} [-0.1, 1]"),
+    (in_match("position: {§depth: [0.5]}"), f"{DEPTH} [0.5]"),
+    (in_match("position: {§depth: [0, 0.5, 1]}"), f"{DEPTH} [0, 0.5, 1]"),
+    (in_match("position: {§depth: [false, 1]}"), f"{DEPTH} [False, 1]"),
+    (in_match("position: {§depth: [a, 1]}"), f"{DEPTH} ['a', 1]"),
+    (in_match("position: {§depth: 0.5}"), f"{DEPTH} 0.5"),
+    (in_match("§not: {}"), f"expected at least one of {SELECTORS}, got nothing, which would match everything"),
+    (
+        in_match("op: conv, not: {§position: first}"),
+        "a position is found among what the whole match selects; expected it outside 'not'",
+    ),
+    (
+        in_match("not: {not: {§paht: a}}"),
+        f"unknown key 'paht'; expected one of {SELECTORS}, position, not. Did you mean 'path'?",
+    ),
+    # its rule and the rule's options
+    (in_rule("match: {op: relu}, §rule: gamma"), "rule 'gamma' is not defined for op relu; rules for it: pass, stop"),
+    (
+        in_rule("match: {op: [conv, activation, homogeneous]}, §§rule: epsilon"),
+        "rule 'epsilon' is not defined for op activation; rules for it: pass, stop",
+        "rule 'epsilon' is not defined for op homogeneous (batch_norm, max_pool); rules for it: none",
+    ),
+    (
+        in_with("gamma", "§gama: 1"),
+        "rule 'gamma' has no option 'gama'; its options: gamma=0.25, rounds=1, stabilizer=None. Did you mean 'gamma'?",
+    ),
+    (in_with("pass", "§a: 1"), "rule 'pass' has no option 'a'; its options: none."),
+    (in_rule("match: {}, rule: pass, §with: [a]"), "expected a mapping, got ['a']"),
+    (in_with("gamma", "§gamma: much"), "option 'gamma' of rule 'gamma': expected float | None, got 'much'"),
+    (
+        in_with("gamma", "§gamma: true, §rounds: 1.5"),
+        "option 'gamma' of rule 'gamma': expected float | None, got True",
+        "option 'rounds' of rule 'gamma': expected int, got 1.5",
+    ),
+    (
+        in_with("epsilon", "§epsilon: null, §relative: 1, §bias: 0"),
+        "option 'epsilon' of rule 'epsilon': expected float, got nothing",
+        "option 'relative' of rule 'epsilon': expected bool, got 1",
+        "option 'bias' of rule 'epsilon': expected str, got 0",
+    ),
+    # parameters
+    (
+        in_with("gamma", "§gamma: $gama") + "\nparams: {gamma: {default: 1}}",
+        "unknown parameter '$gama'; expected one of gamma. Did you mean 'gamma'?",
+    ),
+    (in_with("gamma", "§stabilizer: {epsilon: [$x]}"), "unknown parameter '$x'; expected one of none."),
+    (in_rule("match: {}, §rule: $which"), "unknown parameter '$which'; expected one of none."),
+    (
+        in_rule("match: {}, §rule: $g") + "\nparams: {g: {default: 1}}",
+        "expected a parameter of type choice to name the rule, '$g' is of type number",
+    ),
+    (
+        in_rule("match: {}, §rule: $w") + "\nparams: {w: {type: choice, choices: [gamma, epsilo], default: gamma}}",
+        "no rule 'epsilo'. Did you mean 'epsilon'? Known: epsilon, gamma, pass, stop",
+    ),
+    (
+        in_rule("match: {op: add}, §rule: $w, with: {§gamma: 1}")
+        + "\nparams: {w: {type: choice, choices: [gamma, epsilon], default: gamma}}",
+        "rule 'gamma' is not defined for op add; rules for it: epsilon",
+        "rule 'epsilon' has no option 'gamma'; its options: epsilon=1e-06, relative=False, bias='absorb'.",
+    ),
+    (
+        "rules: []\nparams: {§a-b: {default: 1}}",
+        "expected letters, digits and underscores as a parameter's name, got 'a-b'",
+    ),
+    ("rules: []\nparams:\n  §p: 0.25", f"expected a mapping of {PARAMETER_KEYS}, got 0.25"),
+    (in_param("{§defualt: 1}"), f"unknown key 'defualt'; expected one of {PARAMETER_KEYS}. Did you mean 'default'?"),
+    (
+        in_param("{default: 1, §type: nubmer}"),
+        "got 'nubmer'; expected one of bool, choice, number, stabilizer, tensor. Did you mean 'number'?",
+    ),
+    ("rules: []\nparams:\n  §p: {type: number}", "expected either a default or 'required: true'"),
+    (in_param("{§default: 1, required: true}"), "expected either a default or 'required: true'"),
+    (in_param("{§default: one}"), "expected a finite number, got 'one'"),
+    (in_param("{§default: true}"), "expected a finite number, got True"),
+    (in_param("{§default: .nan}"), "expected a finite number, got nan"),
+    (in_param("{§default: 1e999}"), "expected a finite number, got inf"),
+    (in_param("{default: 1, §min: low}"), "expected a finite number, got 'low'"),
+    (in_param("{§default: 1, min: 2}"), "expected at least 2, got 1"),
+    (in_param("{§default: 3, max: 2}"), "expected at most 2, got 3"),
+    (in_param("{default: 1, min: 2, §max: 1}"), "expected at least the min of 2, got 1"),
+    (in_param("{default: true, type: bool, §min: 0}"), "only a parameter of type number has a min, this one is of type bool"),
+    ("rules: []\nparams:\n  §p: {default: a, type: choice}", f"{CHOICES} choice"),
+    (in_param("{default: 1, §choices: [1]}"), f"{CHOICES} number"),
+    (in_param("{default: 1, type: choice, §choices: []}"), "expected a list of at least 1, got []"),
+    (in_param("{default: 1, type: choice, choices: [1, §{}]}"), "expected text, a number, true or false, got {}"),
+    (
+        in_param("{§default: bata, type: choice, choices: [alpha, beta]}"),
+        "expected one of alpha, beta, got 'bata'. Did you mean 'beta'?",
+    ),
+    (in_param("{§default: 1, type: choice, choices: [true]}"), "expected one of True, got 1."),
+    (in_param("{§default: 3, type: bool}"), "expected true or false, got 3"),
+    (in_param("{§default: [], type: tensor}"), f"{TENSOR} []"),
+    (in_param("{§default: [a], type: tensor}"), f"{TENSOR} ['a']"),
+    (in_param("{§default: {eps: 1}, type: stabilizer}"), f"{STABILIZER} {{'eps': 1}}"),
+    (
+        in_param("{§default: {epsilon: 1, relative: 1}, type: stabilizer}"),
+        f"{STABILIZER} {{'epsilon': 1, 'relative': 1}}",
+    ),
+    # set
+    (in_param("{default: 1}\nset: {§q: 1}"), "unknown parameter 'q'; expected one of p."),
+    (in_param("{default: 1, min: 0}\nset: {§p: -1}"), "expected at least 0, got -1"),
+    (in_param("{default: 1}\nset: {§p: x}"), "expected a finite number, got 'x'"),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), [(body, expected) for body, *expected in PROBLEMS])
 def test_a_problem_is_named_with_its_position(registry, body, expected):
-    assert problems_of(HEAD + body, registry) == [f"my.yaml:{line}" for line in expected]
+    text, positions = without_marks(HEAD + body)
+    assert problems_of(text, registry) == [f"my.yaml:{at}: {line}" for at, line in zip(positions, expected, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -430,6 +442,7 @@ def test_a_problem_is_named_with_its_position(registry, body, expected):
             "schema: attrkit/ruleset@2\nname: a\nrules: []",
             ["got 'attrkit/ruleset@2'; expected attrkit/ruleset@1. Did you mean 'attrkit/ruleset@1'?"],
         ),
+        ("schema: attrkit/ruleset@1\nname: a", ["there is nothing in it; expected 'rules', 'extends' or both"]),
         ("- a\n- b", [f"expected a mapping of {KEYS}, got ['a', 'b']"]),
         ("just text", [f"expected a mapping of {KEYS}, got 'just text'"]),
     ],
@@ -439,37 +452,35 @@ def test_what_is_no_ruleset_is_refused(registry, text, expected):
 
 
 def test_all_problems_come_at_once_from_top_to_bottom(registry):
-    text = """\
+    marked = """\
         schema: attrkit/ruleset@1
         name: my
         rules:
-          - {id: a, match: {op: [conv, cnov]}, rule: gama, with: {x: !!python/name:os.system }}
-          - {id: a, match: {op: relu}, rule: gamma, with: {gamma: $g}}
-        params: {g: {default: x}, g: {default: 1}}
-        set: {g: wrong, h: 1}
-        1: 2
+          - {id: a, match: {op: [conv, §cnov]}, §rule: gama, with: {x: §!!python/name:os.system }}
+          - {§id: a, match: {op: relu}, §rule: gamma, with: {gamma: $g}}
+        params: {g: {§default: x}, §g: {default: 1}}
+        set: {g: wrong, §h: 1}
+        §1: 2
         """
-    found = [line.partition(": ")[0] for line in problems_of(textwrap.dedent(text), registry)]
-    positions = ["4:30", "4:38", "4:60", "5:6", "5:30", "6:14", "6:27", "7:17", "8:1"]
-    assert found == [f"my.yaml:{position}" for position in positions]
+    text, positions = without_marks(textwrap.dedent(marked))
+    assert [line.partition(": ")[0] for line in problems_of(text, registry)] == [f"my.yaml:{at}" for at in positions]
 
 
 def test_what_could_not_be_read_causes_no_further_problems(registry):
-    body = """\
-        params: {g: {default: x}, w: !custom 1}
+    marked = """\
+        schema: attrkit/ruleset@1
+        name: my
+        params: {g: {default: §!custom x}, w: §!custom 1}
         set: {g: 1, w: 2}
         rules:
           - {id: a, match: {op: conv}, rule: $w, with: {gamma: $g}}
-          - {id: !custom 2, match: !custom {}, rule: !custom c, with: !custom {}, optional: !custom 3}
-          - !custom d
+          - {id: §!custom 2, match: §!custom {}, rule: §!custom c, with: §!custom {}, optional: §!custom 3}
+          - §!custom d
+          - {id: e, match: {op: §!custom conv, position: {depth: §!custom [0, 1]}, path_regex: §!custom a}, rule: gamma}
         """
+    text, positions = without_marks(textwrap.dedent(marked))
     refused = "tag '!custom' is refused here; expected plain text, numbers, lists and mappings"
-    assert problems_of(HEAD + textwrap.dedent(body), registry) == [
-        "my.yaml:3:14: expected a finite number, got 'x'",
-        f"my.yaml:3:30: {refused}",
-        *(f"my.yaml:7:{column}: {refused}" for column in (10, 26, 44, 61, 83)),
-        f"my.yaml:8:5: {refused}",
-    ]
+    assert problems_of(text, registry) == [f"my.yaml:{at}: {refused}" for at in positions]
 
 
 def test_a_mapping_names_paths_in_place_of_positions(registry):
@@ -503,16 +514,18 @@ def test_a_mapping_names_paths_in_place_of_positions(registry):
             "a: {b: 1\nc: 2",
             "2:2: cannot be read as YAML: while parsing a flow mapping, expected ',' or '}', but got ':'",
         ),
-        ("a: 1\n\tb: 2", "2:1: cannot be read as YAML: while scanning for the next token, found character '\\t' that "
-         "cannot start any token"),
+        (
+            "\ta: 1",
+            "1:1: cannot be read as YAML: while scanning for the next token, found character '\\t' that cannot start any token",
+        ),
         (
             "a: 1\n---\nb: 2",
             "2:1: cannot be read as YAML: expected a single document in the stream, but found another document",
         ),
         ("a: *b", "1:4: cannot be read as YAML: found undefined alias 'b'"),
         ("a: b\nc: \x07", "2:4: character '\\x07' is not allowed; expected printable text"),
-        ("a: &a [1, *a]", "1:7: contains itself through an alias; expected a value that ends"),
-        ("a: &a {b: {c: *a}}", "1:7: contains itself through an alias; expected a value that ends"),
+        ("a: &a [1, *a]", "1:4: contains itself through an alias; expected a value that ends"),
+        ("a: &a {b: {c: *a}}", "1:4: contains itself through an alias; expected a value that ends"),
         ("[" * 100_000, "1:51: cannot be read as YAML: more than 50 levels; expected a ruleset, which needs far fewer"),
         ("- " * 60 + "a", "1:101: cannot be read as YAML: more than 50 levels; expected a ruleset, which needs far fewer"),
         (
@@ -534,8 +547,9 @@ def test_aliases_that_explode_are_refused(registry):
 @pytest.mark.parametrize(
     "tagged",
     [
-        "!!python/object/apply:os.system ['touch pwned']", "!!python/object/new:os.system ['touch pwned']", "!!python/name:os.system ",
-        "!!python/module:os ", "!!set {a}", "!!binary aGk=", "!!omap [a: 1]", "!!str {a: 1}", "!!map [1]", "!<tag:x.org,2000:y> 1",
+        "!!python/object/apply:os.system ['touch pwned']", "!!python/object/new:os.system ['touch pwned']",
+        "!!python/name:os.system ", "!!python/module:os ", "!!set {a}", "!!binary aGk=", "!!omap [a: 1]", "!!str {a: 1}",
+        "!!map [1]", "!<tag:x.org,2000:y> 1",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["rules", "name", "doc"])
@@ -554,7 +568,10 @@ def test_a_literal_that_is_none_is_refused_wherever_it_is_used(registry, scalar)
     tag = "int" if "!!" not in scalar else scalar.split()[0][2:]
     text = scalar.split()[-1].strip("'")[:100]
     expected = f": expected {tag}, got {text!r}"
-    assert problems_of(HEAD + f"rules: []\ndoc: &a {scalar}\nset: {{a: *a}}", registry) == [f"my.yaml:4:6{expected}"]
+    assert problems_of(HEAD + f"doc: &a {scalar}\nrules: [*a]\nname: x", registry) == [
+        f"my.yaml:3:6{expected}",
+        "my.yaml:5:1: key 'name' comes twice, first at 2:1; expected it once",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -591,10 +608,13 @@ def test_a_byte_order_mark_is_no_problem(registry):
     assert read_ruleset("my.yaml", registry).name == "my"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every file")
-def test_a_file_without_permission_says_so(registry):
-    Path(write("my.yaml", HEAD)).chmod(0)
-    assert problems("my.yaml", registry) == ["my.yaml:1:1: the file cannot be read: Permission denied"]
+def test_a_file_without_permission_says_so():
+    class Locked:
+        def open(self, mode):
+            raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(RulesetError, match="^my.yaml:1:1: the file cannot be read: Permission denied$"):
+        load(Locked(), "my.yaml")
 
 
 def test_reading_needs_no_torch():
@@ -648,7 +668,7 @@ def test_a_message_names_some_files_of_a_full_folder(registry):
     for i in range(30):
         write(f"f{i:02}.yaml", HEAD)
     with pytest.raises(UnknownName, match="holds f00.yaml, .*, f19.yaml, ....$"):
-        read_ruleset("zzzzzzzzzzzzzzzz/../other.yaml".replace("zzzzzzzzzzzzzzzz/../", "./"), registry)
+        read_ruleset("./zzzzzzzzzzzzzzzzzzzz.yml", registry)
 
 
 def test_shipped_rulesets_go_by_name(registry, ships):
@@ -836,7 +856,7 @@ def test_a_cycle_is_shown_where_it_closes(registry, first):
 
 
 def test_a_cycle_leaves_out_what_leads_to_it(registry):
-    write("self.yaml", HEAD + "extends: [../{}/self.yaml]".format(Path.cwd().name))
+    write("self.yaml", HEAD + f"extends: [../{Path.cwd().name}/self.yaml]")
     assert problems(heir("", "[./self.yaml]"), registry) == [
         "self.yaml:3:11: expected a ruleset that does not extend this one, got a cycle: self.yaml -> self.yaml"
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("torch")
-from attrkit import attr, stubs  # noqa: E402
-from attrkit.facade import class_names  # noqa: E402
+from attrkit import attr, stubs
+from attrkit.facade import class_names
 
 
 def test_the_stub_is_fresh() -> None:

@@ -65,9 +65,9 @@ def test_another_kind_is_refused_with_the_accepted_ones(target: Any) -> None:
         (4, FLAT, r"target 4 is out of range: the model returns \(4,\)"),
         (-5, FLAT, r"target -5 is out of range"),
         ([0, 1, 9], FLAT, r"target \[0, 1, 9\] is out of range"),
-        ((1, 0), FLAT, r"has 2 indices, but the model's output has 1 dimensions"),
-        (1, DEEP, r"has 1 indices, but the model's output has 2 dimensions"),
-        (0, torch.tensor(1.0), r"has 1 indices, but the model's output has 0 dimensions"),
+        ((1, 0), FLAT, r"has 2 indices, but after the batch the model's output has 1 dimensions"),
+        (1, DEEP, r"has 1 indices, but after the batch the model's output has 2 dimensions"),
+        (0, torch.tensor(1.0), r"has 1 indices, but after the batch the model's output has 0 dimensions"),
         ([0, 1, 2], FLAT[:2], r"the model returned 2 rows for 3 examples"),
     ],
 )

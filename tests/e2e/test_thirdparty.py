@@ -37,13 +37,13 @@ def site(tmp_path_factory):
 def python(site, tmp_path):
     """Runs Python where these distributions are installed too; returns what it printed."""
 
-    def run(*arguments, **variables):
+    def run(*arguments, code=0, **variables):
         path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
         kept = {k: v for k, v in os.environ.items() if k not in {"ATTRKIT_ONLY", "ATTRKIT_BLOCK"}}
         environment = {**kept, "PYTHONPATH": path, **variables}
         command = [sys.executable, *arguments]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         return done.stdout
 
     return run
@@ -98,6 +98,18 @@ except AttrkitError as error:
     assert ours != theirs
 
 
+def test_a_class_of_that_name_is_refused_too(attribute):
+    code = """
+try:
+    from attrkit.attr import Saliency
+except AttrkitError as error:
+    print(json.dumps(str(error)))
+"""
+    message = attribute(code)
+    assert "attrkit:saliency" in message
+    assert "attrkit-collide:saliency" in message
+
+
 def test_a_full_name_works_also_after_everything_was_loaded(attribute):
     code = """
 from attrkit.registry import registry
@@ -135,7 +147,7 @@ except AttrkitError as error:
 
 
 def test_the_command_line_lists_each_with_its_state_and_reason(python):
-    listed = {f"{p['distribution']}:{p['name']}": p for p in json.loads(python("-m", "attrkit", "plugins", "--json"))}
+    listed = {f"{p['distribution']}:{p['name']}": p for p in json.loads(python("-m", "attrkit", "plugins", "--json", code=1))}
     assert all(set(p) == {"name", "distribution", "version", "state", "reason", "provides"} for p in listed.values())
     assert {p["version"] for key, p in listed.items() if not key.startswith("attrkit:")} == {"1.0"}
     assert listed["attrkit-broken:broken"]["state"] == "broken"
@@ -148,6 +160,11 @@ def test_the_command_line_lists_each_with_its_state_and_reason(python):
     assert {key for key, p in listed.items() if p["state"] not in {"loaded", "found"}} <= {
         "attrkit-broken:broken", "attrkit-outdated:outdated", "attrkit-collide:saliency",
     }  # fmt: skip
+
+
+def test_the_command_line_imports_nothing_where_it_only_lists(python):
+    listed = json.loads(python("-m", "attrkit", "plugins", "--json", "--no-load"))
+    assert {p["state"] for p in listed} == {"found", "incompatible"}
 
 
 def test_a_good_plugin_gets_its_classes(attribute):

@@ -1,23 +1,24 @@
-"""What the author of a plugin writes: one line for each method."""
+"""What the author of a plugin tests."""
 
 import torch
 
 import attrkit
-from attrkit.testing import conformance
-
-test_noise = conformance(
-    "noise",
-    expected={
-        "missing_target_says_so": "noise never looks at the output",
-        "ignored_feature_gets_zero": "noise is noise",
-    },
-)
 
 
 def model() -> torch.nn.Module:
     """Two linear maps, without biases, so that relevance is conserved but for what the rule loses."""
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(4, 5, bias=False), torch.nn.ReLU(), torch.nn.Linear(5, 2, bias=False)).double()
+
+
+def test_noise_follows_its_seed() -> None:
+    """The same twice, different when asked, for inputs and layers."""
+    net, x = model(), torch.rand(3, 4, dtype=torch.float64)
+    for layer in (None, "0"):
+        first, again, other = (attrkit.explain(net, x, "noise", target=0, layer=layer, seed=s).values for s in (1, 1, 2))
+        (name,) = first
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], other[name])
 
 
 def test_half_hands_on_a_share() -> None:
