@@ -7,14 +7,14 @@ from typing import Any
 
 from attrkit.propagation.binding import Binding
 from attrkit.propagation.operations import SHIPPED, by_function
-from attrkit.propagation.reader import read_ruleset
+from attrkit.rulesets.reader import read_ruleset
 from attrkit.propagation.rewriter import Rewriter as Rewriter
 from attrkit.propagation.rewriter import Row as Row
-from attrkit.propagation.values import settled
+from attrkit.rulesets.values import settled
 from attrkit.registry import registry
 
 
-def rewriter(source: Any, parameters: Mapping[str, Any]) -> Rewriter:
+def bound(source: Any, parameters: Mapping[str, Any]) -> Rewriter:
     """The rewriter for a ruleset: a name, a file, a mapping or a Ruleset, with values for its parameters.
 
     Raises:

@@ -11,9 +11,9 @@ from typing import Any
 import attrs
 
 from attrkit.errors import did_you_mean
-from attrkit.propagation.ruleset import Entry, Match, Ruleset
+from attrkit.rulesets.ruleset import Entry, Match, Ruleset
 from attrkit.propagation.step import Governing
-from attrkit.propagation.vocabulary import GROUPS, members
+from attrkit.rulesets.vocabulary import GROUPS, members
 from attrkit.registry import registry
 
 

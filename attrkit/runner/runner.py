@@ -16,7 +16,7 @@ from tqdm import tqdm
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
-from attrkit.propagation import Rewriter, Row, rewriter
+from attrkit.propagation import Rewriter, Row, bound
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.executors import Serial
 from attrkit.runner.isolation import Forward
@@ -105,7 +105,7 @@ class Runner:
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Objective and relevance at the site, for the inputs."""
-        rules = rewriter(ruleset, parameters)
+        rules = bound(ruleset, parameters)
         if rules.binding.needs_plan():
             self._planned(problem, rules)
 

@@ -15,9 +15,9 @@ import yaml
 
 import attrkit
 from attrkit.errors import RulesetError, UnknownName, UsageTypeError
-from attrkit.propagation.document import load
-from attrkit.propagation.reader import LEVELS, read_ruleset, settled
-from attrkit.propagation.ruleset import Entry, Fallback, Match, Parameter, Ruleset
+from attrkit.rulesets.document import load
+from attrkit.rulesets.reader import LEVELS, read_ruleset, settled
+from attrkit.rulesets.ruleset import Entry, Fallback, Match, Parameter, Ruleset
 from attrkit.registry import Registry
 from attrkit.specs import Deprecation, RulesetSource, rule
 
@@ -625,7 +625,7 @@ def test_reading_needs_no_torch():
         sys.modules["torch"] = None
         package = sys.modules["attrkit.propagation"] = types.ModuleType("attrkit.propagation")
         package.__path__ = [{str(folder)!r}]
-        from attrkit.propagation.reader import read_ruleset
+        from attrkit.rulesets.reader import read_ruleset
         from attrkit.registry import Registry
         empty = {{"schema": "attrkit/ruleset@1", "name": "read", "rules": []}}
         print(read_ruleset(empty, Registry(autoload=False)).name)

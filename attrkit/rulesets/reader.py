@@ -11,14 +11,14 @@ from typing import Any
 import attrs
 
 from attrkit.errors import RulesetError, UnknownName, UsageTypeError, did_you_mean
-from attrkit.propagation.checks import Context, check_entry
-from attrkit.propagation.document import WRONG, Document, load
-from attrkit.propagation.grammar import read_keys
-from attrkit.propagation.ruleset import Entry, Fallback, Parameter, Ruleset
-from attrkit.propagation.shape import At
-from attrkit.propagation.sources import identity, located
-from attrkit.propagation.values import misfit, references, settled, shown
-from attrkit.propagation.vocabulary import GROUPS, OPERATIONS
+from attrkit.rulesets.checks import Context, check_entry
+from attrkit.rulesets.document import WRONG, Document, load
+from attrkit.rulesets.grammar import read_keys
+from attrkit.rulesets.ruleset import Entry, Fallback, Parameter, Ruleset
+from attrkit.rulesets.shape import At
+from attrkit.rulesets.sources import identity, located
+from attrkit.rulesets.values import misfit, references, settled, shown
+from attrkit.rulesets.vocabulary import GROUPS, OPERATIONS
 from attrkit.registry import Registry
 
 __all__ = ["Source", "read_ruleset", "settled"]

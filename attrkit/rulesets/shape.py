@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from attrkit.errors import did_you_mean
-from attrkit.propagation.document import WRONG, Document, Path
-from attrkit.propagation.values import is_number, shown
+from attrkit.rulesets.document import WRONG, Document, Path
+from attrkit.rulesets.values import is_number, shown
 
 
 @attrs.frozen

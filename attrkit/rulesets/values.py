@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from attrkit.errors import RulesetError, did_you_mean
-from attrkit.propagation.ruleset import Parameter, Ruleset
+from attrkit.rulesets.ruleset import Parameter, Ruleset
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
-from attrkit.propagation.document import WRONG
-from attrkit.propagation.ruleset import POSITIONS, SCHEMA, Entry, Fallback, Match, Parameter
-from attrkit.propagation.shape import (
+from attrkit.rulesets.document import WRONG
+from attrkit.rulesets.ruleset import POSITIONS, SCHEMA, Entry, Fallback, Match, Parameter
+from attrkit.rulesets.shape import (
     At,
     Read,
     anything,
@@ -22,7 +22,7 @@ from attrkit.propagation.shape import (
     scalar,
     text,
 )
-from attrkit.propagation.values import is_number, misfit, shown
+from attrkit.rulesets.values import is_number, misfit, shown
 
 CANONIZERS = ("merge_batch_norm",)
 

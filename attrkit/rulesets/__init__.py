@@ -1,0 +1,1 @@
+"""Reading, checking and filling in rulesets. Needs no torch."""
