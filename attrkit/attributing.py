@@ -18,7 +18,7 @@ from attrkit.problem import Arguments, Problem, matched
 from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.registry import registry
-from attrkit.runner import Forward, Runner, Serial, isolated, root_of
+from attrkit.runner import Fit, Forward, Passes, Runner, Serial, isolated, root_of
 from attrkit.specs import MethodSpec, Where
 from attrkit.targets import Target
 
@@ -88,16 +88,17 @@ def answer(spec: MethodSpec, request: Request, options: Mapping[str, Any], *, ou
 
     def compute(forward: Forward) -> Answer:
         offered = registry.manager.hook.attrkit_executor(model=request.model, devices=())
-        runner = Runner(forward, request.rows, offered or Serial(), request.grad_options, request.progress)
+        passes = Passes(forward, request.grad_options)
+        runner = Runner(passes, request.rows, offered or Serial(), request.progress)
         problem = _problem(spec, request, runner, layers, target)
         values = registry.manager.hook.attrkit_attribute(spec=spec, problem=problem, options=resolved)
         values = _checked(spec, problem, values)
-        forwards, backwards, runner.progress = runner.forward_passes, runner.backward_passes, ""
+        forwards, backwards, runner.progress = passes.forwards, passes.backwards, ""
         ends = _ends(spec, problem) if outputs else (None, None)
         return Answer(
             values=values,
             site=tuple(t.detach() for t in problem.point),
-            layers=tuple(runner.sizes.items()) if problem.layers else (),
+            layers=tuple(passes.sizes.items()) if problem.layers else (),
             target=target,
             output=ends[0],
             baseline_output=ends[1],
@@ -109,6 +110,20 @@ def answer(spec: MethodSpec, request: Request, options: Mapping[str, Any], *, ou
 
     with torch.inference_mode(mode=False):
         return isolated(request.model, compute)
+
+
+def fit(request: Request, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
+    """How a ruleset would govern the operations of a model; costs a forward pass.
+
+    Raises:
+        RulesetError: the ruleset itself is not valid, or its parameters are not.
+    """
+
+    def compute(forward: Forward) -> Fit:
+        runner = Runner(Passes(forward))
+        return runner.fit(Problem(runner, request.arguments, Target()), ruleset, parameters)
+
+    return isolated(request.model, compute)
 
 
 def _check(spec: MethodSpec, request: Request) -> None:

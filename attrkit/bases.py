@@ -13,7 +13,7 @@ from attrkit.attributing import arguments_of
 from attrkit.errors import UsageError
 from attrkit.problem import Problem, matched
 from attrkit.protocols import Tensors
-from attrkit.runner import Runner, isolated
+from attrkit.runner import Passes, Runner, isolated
 from attrkit.targets import Target
 
 
@@ -22,7 +22,7 @@ def _objective(forward_func: Any, inputs: Any, target: Any, extra: Any) -> Tenso
     arguments = arguments_of(forward_func, inputs, extra)
 
     def compute(forward: Any) -> Tensor:
-        return Problem(Runner(forward), arguments, Target.of(target, len(arguments))).value()
+        return Problem(Runner(Passes(forward)), arguments, Target.of(target, len(arguments))).value()
 
     return isolated(forward_func, compute)
 
@@ -34,7 +34,7 @@ def gradients(
     arguments = arguments_of(forward_fn, inputs, additional_forward_args)
 
     def compute(forward: Any) -> Tensors:
-        runner = Runner(forward, grad_options=grad_kwargs)
+        runner = Runner(Passes(forward, grad_kwargs))
         return Problem(runner, arguments, Target.of(target_ind, len(arguments))).value_and_grad()[1]
 
     return isolated(forward_fn, compute)

@@ -160,7 +160,7 @@ class Registry:
             self.manager.check_pending()
             for name, _, owner in self._declared("methods"):
                 if owner == label and find_spec(f"attrkit.{name}"):
-                    raise PluginUnavailable(f"method {name!r} has the name of a module of attrkit; rename it")
+                    raise PluginUnavailable(f"method {name!r} has the name of a module of attrkit; rename it")  # noqa: TRY301
         except BaseException:
             self.manager.unregister(name=label)
             raise
@@ -179,7 +179,7 @@ class Registry:
                 return plugin.state is State.LOADED
             try:
                 self._admit(plugin.target.load(), plugin.key)
-            except (Exception, SystemExit) as error:  # a plugin may raise anything when it is imported
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything when it is imported
                 plugin.state, plugin.error, plugin.reason = State.BROKEN, error, f"{type(error).__name__}: {error}"
                 warnings.warn(f"attrkit plugin {plugin.key} did not load: {plugin.reason}", AttrkitWarning, stacklevel=2)
             else:

@@ -104,11 +104,12 @@ class Target:
         lowest = wanted if self.rows is None else tuple(int(i) for i in self.rows.amin(0))
         if any(not -size <= low or not high < size for low, high, size in zip(lowest, wanted, shape, strict=True)):
             raise UsageError(f"target {self} is out of range: the model returns {shape} numbers per example")
+        index: Any = (slice(None), *wanted)
         if self.rows is None:
-            return output[(slice(None), *wanted)]
+            return output[index]
         if len(output) != n:
             raise UsageError(f"target has one entry per example, but the model returned {len(output)} rows for {n} examples")
-        index: Any = (torch.arange(n, device=output.device), *self.rows.to(output.device).unbind(1))
+        index = (torch.arange(n, device=output.device), *self.rows.to(output.device).unbind(1))
         return output[index]
 
     def to_json(self) -> Any:
