@@ -7,11 +7,11 @@ from typing import Any
 
 from attrkit.propagation.binding import Binding
 from attrkit.propagation.operations import SHIPPED, by_function
-from attrkit.rulesets.reader import read_ruleset
 from attrkit.propagation.rewriter import Rewriter as Rewriter
 from attrkit.propagation.rewriter import Row as Row
-from attrkit.rulesets.values import settled
 from attrkit.registry import registry
+from attrkit.rulesets.reader import read_ruleset
+from attrkit.rulesets.values import settled
 
 
 def bound(source: Any, parameters: Mapping[str, Any]) -> Rewriter:

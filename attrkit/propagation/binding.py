@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from attrkit.errors import did_you_mean
-from attrkit.rulesets.ruleset import Entry, Match, Ruleset
 from attrkit.propagation.step import Governing
-from attrkit.rulesets.vocabulary import GROUPS, members
 from attrkit.registry import registry
+from attrkit.rulesets.ruleset import Entry, Match, Ruleset
+from attrkit.rulesets.vocabulary import GROUPS, members
 
 
 @attrs.frozen

@@ -19,8 +19,8 @@ from attrkit.propagation.linear import LinearMap
 from attrkit.propagation.modulepath import ModulePath
 from attrkit.propagation.operations import RESHAPES, Operation, live, writes
 from attrkit.propagation.step import Gate, Governed, Governing, Kept, OperationStep
-from attrkit.rulesets.vocabulary import GROUPS, members
 from attrkit.registry import registry
+from attrkit.rulesets.vocabulary import GROUPS, members
 
 
 @attrs.frozen

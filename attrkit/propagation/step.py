@@ -129,7 +129,7 @@ class Governed(torch.autograd.Function):
         governing: Governing,
         keep: Callable[[Tensor], Kept],
     ) -> Tensor:
-        """``compute()``; ``source`` is where the result of the backward pass goes, and may stand before the gate of the input."""
+        """``compute()``; the backward pass leads to ``source``, which may stand before the gate of the input."""
         output = compute()
         step.kept_output = keep(output.detach())
         ctx.step, ctx.governing, ctx.shape = step, governing, source.shape

@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 
 from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean
+from attrkit.registry import Registry
 from attrkit.rulesets.document import WRONG
 from attrkit.rulesets.ruleset import Entry
 from attrkit.rulesets.shape import At
 from attrkit.rulesets.values import is_number, references, shown
 from attrkit.rulesets.vocabulary import members
-from attrkit.registry import Registry
 from attrkit.specs import Option, RuleSpec
 
 _SIMPLE: dict[str, Callable[[Any], bool]] = {

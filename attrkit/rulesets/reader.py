@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from attrkit.errors import RulesetError, UnknownName, UsageTypeError, did_you_mean
+from attrkit.registry import Registry
 from attrkit.rulesets.checks import Context, check_entry
 from attrkit.rulesets.document import WRONG, Document, load
 from attrkit.rulesets.grammar import read_keys
@@ -19,7 +20,6 @@ from attrkit.rulesets.shape import At
 from attrkit.rulesets.sources import identity, located
 from attrkit.rulesets.values import misfit, references, settled, shown
 from attrkit.rulesets.vocabulary import GROUPS, OPERATIONS
-from attrkit.registry import Registry
 
 __all__ = ["Source", "read_ruleset", "settled"]
 

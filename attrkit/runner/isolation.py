@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from attrkit.errors import AttrkitWarning, UsageTypeError
 from attrkit.layers import ModuleLayer
 from attrkit.runner.replica import CopyRefusedError, Lease
+from attrkit.runner.sizing import Sizing
 
 T = TypeVar("T")
 _depth = threading.local()  # the innermost guarded call of each thread
@@ -70,6 +71,7 @@ class Forward:
     root: nn.Module | None
     guard: Callable[[Callable[..., Any]], Callable[..., Any]] = attrs.field(default=lambda hook: hook)
     training: bool = False
+    sizes: dict[Any, Sizing] = attrs.field(factory=dict)  # of passes like earlier ones, kept with the model
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
@@ -118,7 +120,7 @@ def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
                 call = _rebound(model, root, lease.replica.root)
                 if lease.pool.draws is None:
                     call = _watched(call, root)
-                result = compute(Forward(call, lease.replica.root, training=training))
+                result = compute(Forward(call, lease.replica.root, training=training, sizes=lease.pool.sizes))
         except _LedBackError:
             lease.refuse("a forward pass of its copy ran the model's own modules")
         else:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from attrkit.protocols import Executor, Tensors
-
-_ROWS = 32  # of a forward pass whose batch is smaller: the cost of a row falls until about there on a CPU
+from attrkit.runner.sizing import Sizing
 
 
 class UnpackableError(Exception):
@@ -54,42 +53,45 @@ Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 
 @attrs.frozen
 class Packing:
-    """Packs points over a batch of ``n`` examples into passes of at most ``limit`` rows.
+    """Packs points over a batch of ``n`` examples into passes of as many rows as ``sizing`` says.
 
     ``apart`` keeps points from sharing a pass, for models whose rows influence one another.
     """
 
     n: int
-    limit: int
+    sizing: Sizing
     apart: bool = False
-
-    @classmethod
-    def of(cls, n: int, rows: int | None, *, apart: bool) -> Packing:
-        """Within the bound that a caller gave, or by default."""
-        return cls(n, rows or max(n, _ROWS), apart)
 
     def stream(self, points: Iterable[Tensors], evaluate: Evaluate, executor: Executor) -> Iterator[Outcome]:
         """The outcome of each point, in order."""
-        together = 1 if self.apart else max(1, self.limit // max(self.n, 1))
-        waiting = iter(points)
-        groups = iter(lambda: list(islice(waiting, together)), [])
-        for outcomes in executor.run(groups, lambda group: self._group(group, evaluate)):
+        for outcomes in executor.run(self._groups(iter(points)), lambda group: self._group(*group, evaluate)):
             yield from outcomes
 
-    def _group(self, group: list[Tensors], evaluate: Evaluate) -> list[Outcome]:
+    def _groups(self, points: Iterator[Tensors]) -> Iterator[tuple[list[Tensors], bool]]:
+        """Points that share a pass, and whether others follow."""
+        group = list(islice(points, 1))
+        while group:
+            group += islice(points, 0 if self.apart else self.sizing.together - 1)
+            after = list(islice(points, 1))
+            yield group, bool(after)
+            group = after
+
+    def _group(self, group: list[Tensors], more: bool, evaluate: Evaluate) -> list[Outcome]:  # noqa: FBT001 - of _groups
         try:
-            return self._packed(group, evaluate)
+            with self.sizing.observed(len(group) * self.n, more=more):
+                return self._packed(group, evaluate)
         except UnpackableError:
             return [evaluate(point, 1, slice(0, self.n)) for point in group]
 
     def _packed(self, group: list[Tensors], evaluate: Evaluate) -> list[Outcome]:
         """Several points in one pass, or one point in several passes."""
-        if (len(group) > 1 or self.n > self.limit) and any(len(t) != self.n for point in group for t in point):
+        limit = self.n if self.apart else self.sizing.rows
+        if (len(group) > 1 or self.n > limit) and any(len(t) != self.n for point in group for t in point):
             raise UnpackableError
-        if self.n <= self.limit or self.apart:
+        if self.n <= limit:
             tensors = group[0] if len(group) == 1 else tuple(map(torch.cat, zip(*group, strict=True)))
             return evaluate(tensors, len(group), slice(0, self.n)).split(len(group), self.n)
-        parts = [slice(low, min(low + self.limit, self.n)) for low in range(0, self.n, self.limit)]
+        parts = [slice(low, min(low + limit, self.n)) for low in range(0, self.n, limit)]
         pieces = [evaluate(tuple(t[part] for t in group[0]), 1, part) for part in parts]
         for piece, part in zip(pieces, parts, strict=True):
             if any(len(t) != part.stop - part.start for t in (piece.value, *piece.at)):

@@ -19,6 +19,7 @@ from attrkit.protocols import Executor, Tensors
 from attrkit.runner.executors import Serial
 from attrkit.runner.packing import Evaluate, Outcome, Packing
 from attrkit.runner.passes import Passes
+from attrkit.runner.sizing import Sizing
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import output_tensor
 
@@ -112,6 +113,16 @@ class Runner:
         return tuple(rules.binding.unused([(path, type(m)) for path, m in root.named_modules()] if root else []))
 
     def _stream(self, problem: Problem, points: Iterable[Tensors], evaluate: Evaluate, total: int | None) -> Iterator[Outcome]:
-        packing = Packing.of(len(problem.arguments), self.rows, apart=self.passes.forward.training)
-        outcomes = packing.stream(points, evaluate, self.executor)
+        outcomes = Packing(len(problem.arguments), self._sizing(problem, evaluate), self.passes.forward.training).stream(
+            points, evaluate, self.executor
+        )
         return iter(tqdm(outcomes, desc=self.progress, total=total, file=sys.stderr)) if self.progress else outcomes
+
+    def _sizing(self, problem: Problem, evaluate: Evaluate) -> Sizing:
+        """The bound that the caller gave, or what was learnt of passes like these."""
+        n, tensors = len(problem.arguments), problem.inputs
+        if self.rows is not None:
+            return Sizing(n, self.rows, tensors[0].device)
+        site = tuple((layer.name, layer.io) for layer in problem.layers)
+        about = (evaluate.__qualname__, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
+        return self.passes.forward.sizes.setdefault(about, Sizing(n, None, tensors[0].device))

@@ -1,0 +1,110 @@
+"""How many rows a forward pass has: few at first, more while rows get cheaper and memory allows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from attrkit.errors import UsageError
+
+_FEWEST = 16
+_FACTOR = 4
+_WORTHWHILE = 1.05  # how much cheaper a row must get for the search to go on
+_CPU_BYTES = 2**30
+
+
+class _Allocated(TorchDispatchMode):
+    """Adds up what operations return, as a bound of what a pass keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.bytes += sum(t.nbytes for t in tree_leaves(output) if isinstance(t, Tensor) and t._base is None)
+        return output
+
+
+def memory_cap(device: torch.device) -> int:
+    """The bytes that one pass may take: half of a GPU's free memory; on a CPU, ATTRKIT_MEMORY bytes or one GiB.
+
+    Raises:
+        UsageError: ATTRKIT_MEMORY is no positive number.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) // 2
+    text = os.environ.get("ATTRKIT_MEMORY", str(_CPU_BYTES))
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"ATTRKIT_MEMORY must be a number of bytes, got {text!r}")
+    return int(text)
+
+
+@attrs.define
+class Sizing:
+    """The rows of the next pass over a batch of ``n`` examples. ``bound`` is a caller's, and is kept.
+
+    Without a bound the size grows fourfold from pass to pass, and goes on with that in the next call, until a row is hardly any
+    cheaper or memory is at its cap.
+    """
+
+    n: int
+    bound: int | None
+    device: torch.device
+    rows: int = 0
+    settled: bool = False
+    _best: float = 0.0  # rows per second
+    _ceiling: int = 0  # rows that memory allows; 0 while that is unknown
+
+    def __attrs_post_init__(self) -> None:
+        """Start."""
+        self.rows = self.bound or max(self.n, _FEWEST)
+        self.settled = self.bound is not None
+
+    @property
+    def together(self) -> int:
+        """Points that the next pass holds."""
+        return max(1, self.rows // max(self.n, 1))
+
+    @contextmanager
+    def observed(self, rows: int, *, more: bool) -> Iterator[None]:
+        """Learn from one pass; ``more`` are to come, else there is nothing to learn for."""
+        if self.settled or not more:
+            yield
+        elif not self._ceiling:
+            with _Allocated() as allocated:
+                yield
+            self._ceiling = max(rows, rows * memory_cap(self.device) // max(1, allocated.bytes))
+            self._grow()
+        else:
+            started = self._now()
+            yield
+            self._compare(rows / (self._now() - started))
+
+    def _compare(self, speed: float) -> None:
+        """Go on growing, or settle on the size that was fastest."""
+        if speed >= self._best * _WORTHWHILE:
+            self._best = speed
+            self._grow()
+        else:
+            self.settled = True
+            self.rows = self.rows if speed > self._best else max(self.n, self.rows // _FACTOR)
+
+    def _grow(self) -> None:
+        larger = min(self.rows * _FACTOR, self._ceiling)
+        self.settled = larger <= self.rows
+        self.rows = max(self.rows, larger)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
