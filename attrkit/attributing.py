@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import attrs
@@ -51,7 +52,7 @@ class Answer:
 
     values: Tensors
     site: Tensors
-    layers: tuple[tuple[ModuleLayer, int], ...]
+    layers: tuple[tuple[ModuleLayer, int], ...]  # in the order of the site, and how many tensors each has
     target: Target
     output: Tensor | None = None
     baseline_output: Tensor | None = None
@@ -98,11 +99,11 @@ def answer(spec: MethodSpec, request: Request, options: Mapping[str, Any], *, ou
         return Answer(
             values=values,
             site=tuple(t.detach() for t in problem.point),
-            layers=tuple(passes.sizes.items()) if problem.layers else (),
+            layers=tuple((layer, passes.sizes[layer]) for layer in problem.layers),
             target=target,
             output=ends[0],
             baseline_output=ends[1],
-            delta=_delta(spec, values, *ends, partial=problem.through is not None),
+            delta=None if problem.through else _delta(spec, _per_layer(problem, passes, values), *ends),
             forward_passes=forwards,
             backward_passes=backwards,
             rules=runner.report,
@@ -186,14 +187,19 @@ def _ends(spec: MethodSpec, problem: Problem) -> tuple[Tensor, Tensor | None]:
     return point, baseline
 
 
-def _delta(
-    spec: MethodSpec, values: Tensors, output: Tensor | None, baseline_output: Tensor | None, *, partial: bool
-) -> Tensor | None:
-    """Sum of the attributions minus the change of the objective; ``partial`` ones cover a part of it and have no such sum."""
-    if output is None or spec.complete == "no" or partial:
+def _per_layer(problem: Problem, passes: Passes, values: Tensors) -> list[Tensors]:
+    """The values of each layer of the site, or all of them where the site is the inputs."""
+    rest = iter(values)
+    return [tuple(islice(rest, passes.sizes[layer])) for layer in problem.layers] or [values]
+
+
+def _delta(spec: MethodSpec, sites: list[Tensors], output: Tensor | None, baseline_output: Tensor | None) -> Tensor | None:
+    """Sum of the attributions minus the change of the objective, shape (batch,); (layers, batch) for several layers."""
+    if output is None or spec.complete == "no":
         return None
     change = output if baseline_output is None else output - baseline_output
-    return sum((v.flatten(1).sum(1) for v in values), torch.zeros_like(change)) - change
+    deltas = [sum((v.flatten(1).sum(1) for v in values), torch.zeros_like(change)) - change for values in sites]
+    return deltas[0] if len(deltas) == 1 else torch.stack(deltas)
 
 
 def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:

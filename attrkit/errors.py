@@ -18,6 +18,10 @@ class UsageTypeError(UsageError, TypeError):
     """An argument has the wrong type."""
 
 
+class UsageIndexError(UsageError, IndexError):
+    """An argument has too few or too many entries."""
+
+
 class UnknownName(UsageError, LookupError):
     """No plugin provides the requested method, rule, ruleset or option."""
 

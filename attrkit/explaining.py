@@ -41,7 +41,8 @@ def explain(
     internal_batch_size: int | None = None,
     seed: int = 0,
     show_progress: bool = False,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Explanation:
     """Explain a model's output for a batch of inputs.
 
@@ -60,7 +61,8 @@ def explain(
         internal_batch_size: the most rows that one forward pass may have.
         seed: of every random draw.
         show_progress: show a progress bar on stderr.
-        options: the method's own options (``attrkit methods NAME`` lists them).
+        options: the method's own options (``attrkit methods NAME`` lists them), by name.
+        more: the same as keywords, for those whose names are not taken here.
 
     Raises:
         UsageError: an argument is wrong; also a ValueError, and an AssertionError.
@@ -72,6 +74,7 @@ def explain(
     if neuron is not None and len(layers) != 1:
         raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(layers)} layers")
     arguments = arguments_of(model, inputs, additional_forward_args)
+    chosen = {**(options or {}), **more}
     request = Request(
         model=model,
         arguments=arguments,
@@ -86,10 +89,10 @@ def explain(
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = answer(spec, request, options, outputs=True)
+        found = answer(spec, request, chosen, outputs=True)
     for w in caught:
         warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    return _explanation(spec, request, options, found, tuple(dict.fromkeys(str(w.message) for w in caught)))
+    return _explanation(spec, request, chosen, found, tuple(dict.fromkeys(str(w.message) for w in caught)))
 
 
 def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, ...]:

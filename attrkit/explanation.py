@@ -48,7 +48,8 @@ class Explanation:
         target: which output, per example where they differ; None where the model returns one number.
         output: the explained number, shape ``(batch,)``.
         baseline_output: the same at the baseline, where there is one.
-        delta: sum of attributions minus change of the output, shape ``(batch,)``; None where the method promises no sum.
+        delta: sum of attributions minus change of the output, shape ``(batch,)``, or ``(layers, batch)`` for several layers;
+            None where the method promises no sum.
         passes: forward and backward passes used, in batches.
         rules: what governed each operation, for methods with propagation rules.
         seed: the seed of every random draw.

@@ -160,9 +160,10 @@ class Attributor(Attribution):
         if verbose:
             _print_rules(found)
         shaped = _shaped(found, as_tuple=isinstance(inputs, tuple), many=isinstance(getattr(self, "layer", None), list))
-        if not delta:
+        if not delta or found.delta is None:
             return shaped
-        return shaped, -found.delta if self.spec.baseline == "none" and found.delta is not None else found.delta
+        gap = -found.delta if self.spec.baseline == "none" else found.delta
+        return shaped, list(gap.reshape(len(found.layers), -1)) if isinstance(shaped, list) else gap
 
     def _request(self, inputs: Any, given: dict[str, Any]) -> Request:
         arguments = arguments_of(self.forward_func, inputs, given.get("additional_forward_args"))

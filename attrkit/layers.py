@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from attrkit.errors import UnknownName, UsageError, UsageTypeError, did_you_mean
 from attrkit.protocols import Tensors
@@ -17,17 +18,24 @@ LayerLike: TypeAlias = "str | nn.Module"
 Selector: TypeAlias = "int | tuple[int | slice, ...] | Callable[..., Tensor]"
 
 
-def _fields(value: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """``value`` as something torch's pytrees understand, and the way back: dataclasses become dictionaries."""
-    if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
-        return dict(vars(value)), lambda fields: _rebuilt(value, fields)
-    return value, lambda same: same
-
-
-def _rebuilt(like: Any, fields: dict[str, Any]) -> Any:
-    made = object.__new__(type(like))
-    vars(made).update(fields)
-    return made
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A value with every tensor in it replaced, through tuples, lists, mappings and objects with declared fields."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        made = copy.copy(value)
+        for key, item in value.items():
+            made[key] = _mapped(item, change)  # type: ignore[index]
+        return made
+    if isinstance(value, tuple | list):
+        items = [_mapped(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if attrs.has(type(value)) or dataclasses.is_dataclass(value):
+        made = copy.copy(value)
+        for name, item in vars(value).items():
+            object.__setattr__(made, name, _mapped(item, change))
+        return made
+    return value
 
 
 @attrs.frozen
@@ -41,23 +49,25 @@ class ModuleLayer:
     module: nn.Module = attrs.field(repr=False)
     io: Literal["input", "output"] = "output"
 
-    @staticmethod
-    def _chosen(leaves: list[Any]) -> list[int]:
-        tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        return [i for i in tensors if leaves[i].is_floating_point()] or tensors
-
     def read(self, value: Any) -> Tensors:
         """The tensors in a value that passed by."""
-        leaves, _ = tree_flatten(_fields(value)[0])
-        return tuple(leaves[i] for i in self._chosen(leaves))
+        return tuple(t for t in _tensors(value) if _counts(t, value))
 
     def write(self, value: Any, tensors: Tensors) -> Any:
         """The same value with other tensors."""
-        plain, back = _fields(value)
-        leaves, spec = tree_flatten(plain)
-        for i, tensor in zip(self._chosen(leaves), tensors, strict=True):
-            leaves[i] = tensor
-        return back(tree_unflatten(leaves, spec))
+        rest = iter(tensors)
+        return _mapped(value, lambda t: next(rest) if _counts(t, value) else t)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    _mapped(value, lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
+    return found
+
+
+def _counts(tensor: Tensor, value: Any) -> bool:
+    """Whether a tensor is one of those that attributions are for."""
+    return tensor.is_floating_point() or not any(t.is_floating_point() for t in _tensors(value))
 
 
 def find_layer(root: nn.Module | None, layer: LayerLike, io: Literal["input", "output"] = "output") -> ModuleLayer:

@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from attrkit.errors import UsageError, UsageTypeError
+from attrkit.errors import UsageError, UsageIndexError, UsageTypeError
 from attrkit.layers import ModuleLayer, Neuron
 from attrkit.protocols import Runner, Tensors
 from attrkit.specs import Where
@@ -167,12 +167,15 @@ def matched(given: Any, like: Tensors, what: str) -> Tensors:
     """A baseline as one tensor per tensor of ``like``, from numbers or tensors that broadcast over the batch.
 
     Raises:
-        UsageError: another number of tensors, or a shape that is neither that of ``what`` nor one example of it.
+        UsageIndexError: another number of tensors.
+        UsageError: a shape that is neither that of ``what`` nor one example of it.
         UsageTypeError: neither a number nor a tensor.
     """
     parts = given if isinstance(given, tuple | list) else (given,) * len(like) if not isinstance(given, Tensor) else (given,)
     if len(parts) != len(like):
-        raise UsageError(f"baselines has {len(parts)} entries, but {what} has {len(like)} tensors; give one baseline for each")
+        raise UsageIndexError(
+            f"baselines has {len(parts)} entries, but {what} has {len(like)} tensors; give one baseline for each"
+        )
     return tuple(_matched(part, x, what) for part, x in zip(parts, like, strict=True))
 
 

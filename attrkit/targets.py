@@ -19,6 +19,8 @@ def output_tensor(output: Any) -> Tensor:
     """The tensor of a model's output: the output itself, its only tensor, or the one called ``logits``."""
     if isinstance(output, Tensor):
         return output
+    if isinstance(output, int | float):
+        return torch.tensor(output, dtype=torch.float64 if isinstance(output, float) else None)
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if isinstance(named, Tensor):
         return named
@@ -37,6 +39,7 @@ class Target:
 
     index: tuple[int, ...] | None = None
     rows: Tensor | None = None  # (n, number of indices), integer
+    given: Target | None = attrs.field(default=None, repr=False)  # what this is a part of, for messages
 
     @classmethod
     def of(cls, target: Any, n: int) -> Target:
@@ -81,7 +84,7 @@ class Target:
         """The target for ``copies`` copies of a part of the batch."""
         if self.rows is None:
             return self
-        return Target(None, self.rows[part].repeat(copies, 1))
+        return Target(None, self.rows[part].repeat(copies, 1), self.given or self)
 
     def choose(self, output: Tensor, n: int) -> Tensor:
         """One number per example, shape ``(n,)``; shape ``(1,)`` where the model returns one number for the whole batch."""
@@ -98,12 +101,12 @@ class Target:
         shape = tuple(output.shape[1:])
         if output.dim() == 0 or len(wanted) != len(shape):
             raise UsageError(
-                f"target {self} has {len(wanted)} indices, but after the batch the model's output has {len(shape)} dimensions "
-                f"{shape}"
+                f"target {self.given or self} has {len(wanted)} indices, but after the batch the model's output has "
+                f"{len(shape)} dimensions {shape}"
             )
         lowest = wanted if self.rows is None else tuple(int(i) for i in self.rows.amin(0))
         if any(not -size <= low or not high < size for low, high, size in zip(lowest, wanted, shape, strict=True)):
-            raise UsageError(f"target {self} is out of range: the model returns {shape} numbers per example")
+            raise UsageError(f"target {self.given or self} is out of range: the model returns {shape} numbers per example")
         index: Any = (slice(None), *wanted)
         if self.rows is None:
             return output[index]

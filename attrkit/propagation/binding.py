@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import attrs
@@ -59,7 +59,7 @@ def covers(match: Match, site: Site) -> bool:
     )
 
 
-@attrs.define
+@attrs.define(slots=False)
 class Binding:
     """Looks up the rule for each operation of a forward pass, in execution order."""
 
@@ -68,6 +68,12 @@ class Binding:
     _cache: dict[Any, list[tuple[int, Entry]]] = attrs.field(factory=dict)
     _planned: dict[int, frozenset[int]] = attrs.field(factory=dict)  # entry -> indices of the calls its position selects
     _governing: dict[int, Governing] = attrs.field(factory=dict)
+
+    @cached_property
+    def hands_on_relevance(self) -> bool:
+        """Whether some rule returns relevance other than what it was given."""
+        rules = (registry.rule(entry.rule) for entry in self.ruleset.entries)
+        return any(rule.returns == "relevance" and not rule.identity for rule in rules)
 
     def needs_plan(self) -> bool:
         """Whether some entry's position is only known after a whole forward pass."""

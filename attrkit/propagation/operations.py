@@ -60,7 +60,9 @@ def _addmm(call: Call) -> Any:
 
 
 def _matmul(call: Call) -> Any:
-    x, y = call.args[:2]
+    p = call.bind("input", "other")
+    x: Any = p["input"]
+    y: Any = p.get("other", p.get("mat2"))
     if live(x) and not live(y) and y.dim() == 2 and call.function is not Tensor.__rmatmul__:
         return call.linear(x, y, None, Product())
     return call.run()  # the audit reports a product of two live factors
@@ -105,7 +107,8 @@ def _homogeneous(call: Call) -> Any:
 
 
 def _add(call: Call) -> Any:
-    return call.homogeneous() if all(map(live, call.args[:2])) else call.run()
+    both = call.bind("input", "other")
+    return call.homogeneous() if live(both["input"]) and live(both["other"]) else call.run()
 
 
 def _batch_norm(call: Call) -> Any:

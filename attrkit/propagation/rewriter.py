@@ -40,7 +40,8 @@ class _Made:
     """How a tensor was made, for operations that connect around that."""
 
     version: int
-    gated: Tensor | None = None  # before the gate of the input
+    gated: Tensor | None = None  # before the gate of an attributed tensor
+    passed: Tensor | None = None  # before a function of each entry that hands relevance through
     step: OperationStep | None = None  # a linear map ...
     governing: Governing | None = None  # ... its rule ...
     source: Tensor | None = None  # ... and where its backward pass leads to
@@ -100,7 +101,7 @@ class Call:
         x = self.args[0]
         governing = self.rewriter.governing(self, x, exact=homogeneous)
         if governing and homogeneous and governing.rule.identity:
-            return self.run()
+            return self.rewriter.handed_through(self, x) if live(x) else self.run()
         return self._single(x, governing) if live(x) else self.run()
 
     def _single(self, x: Tensor, governing: Governing | None) -> Any:
@@ -113,6 +114,7 @@ class Call:
         if not writes(self.function, self.args, self.kwargs):
             return self.rewriter.governed(x, self.run, step, governing)
         output = self.rewriter.governed(x, lambda: self._on(x.detach().clone()), step, governing)
+        self.rewriter.secure(x)
         return x.copy_(output)
 
     def _on(self, x: Tensor) -> Tensor:
@@ -215,12 +217,30 @@ class Rewriter:
         y._attrkit_made = _Made(y._version, gated=x)  # type: ignore[attr-defined]
         return y
 
+    def handed_through(self, call: Call, x: Tensor) -> Tensor:
+        """The output of a homogeneous function of each entry, whose own backward pass hands relevance through.
+
+        But for relevance at an output of 0, which no multiple of it can carry: where a rule hands on relevance as such, that
+        connects to what went in.
+        """
+        if not self.binding.hands_on_relevance:
+            output: Tensor = call.run()
+            return output
+        before = x.clone() if writes(call.function, call.args, call.kwargs) else x
+        output = call.run()
+        output._attrkit_made = _Made(output._version, passed=before)  # type: ignore[attr-defined]
+        return output
+
     def governed(self, x: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing) -> Tensor:
         """The result of ``compute`` with a rule for its backward pass, connected around the gate where that saves relevance."""
         step.kept_input = self.keep(x.detach())
-        made = self.made(x)
-        step.before_gate = made is not None and made.gated is not None
-        source = made.gated if made is not None and made.gated is not None else x
+        source = x
+        while governing.rule.returns == "relevance" and (made := self.made(source)) is not None and made.passed is not None:
+            source = made.passed
+        if source is not x:
+            step.kept_source = self.keep(source.detach())
+        if (made := self.made(source)) is not None and made.gated is not None:
+            source, step.before_gate = made.gated, True
         return self.connected(source, compute, step, governing)
 
     def connected(self, source: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing) -> Tensor:
@@ -255,6 +275,11 @@ class Rewriter:
         self._kept.setdefault(value.untyped_storage().data_ptr(), []).append(kept)
         return kept
 
+    def secure(self, x: Tensor) -> None:
+        """Copy what is kept of ``x``, which is about to be written into."""
+        for kept in self._kept.pop(x.untyped_storage().data_ptr(), ()):
+            kept.secure()
+
     # What the interception asks for.
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -264,14 +289,24 @@ class Rewriter:
         args = tuple(map(_untracked, args))
         kwargs = {k: _untracked(v) for k, v in kwargs.items()}
         if args and isinstance(args[0], Tensor) and writes(function, args, kwargs):
-            for kept in self._kept.pop(args[0].untyped_storage().data_ptr(), ()):
-                kept.secure()
-        if function in RESHAPES and args and (made := self.made(args[0])) and made.gated is not None:
-            return self.gate(function(made.gated, *args[1:], **kwargs))
+            self.secure(args[0])
+        if function in RESHAPES and args and (made := self.made(args[0])) is not None:
+            return self._reshaped(made, function, args, kwargs)
         operation = self.operations.get(function)
+        if operation is not None and not args and "input" in kwargs:
+            args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
         if operation is None:
             return function(*args, **kwargs)
         return operation.govern(Call(self, operation.name, function, args, kwargs))
+
+    def _reshaped(self, made: _Made, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What only moves entries around keeps what is known of how they were made."""
+        if made.gated is not None:
+            return self.gate(function(made.gated, *args[1:], **kwargs))
+        output = function(*args, **kwargs)
+        if made.passed is not None:
+            output._attrkit_made = _Made(output._version, passed=self.call(function, (made.passed, *args[1:]), kwargs))
+        return output
 
     # Afterwards.
 

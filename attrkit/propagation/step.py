@@ -47,7 +47,8 @@ class OperationStep:
     again: Callable[[Tensor], Tensor] | None = None  # the operation as a function of its input
     kept_input: Kept | None = None
     kept_output: Kept | None = None
-    before_gate: bool = False  # the backward pass leads before the gate of the input, and so is to hand on relevance itself
+    kept_source: Kept | None = None  # where the backward pass leads, if that is not the input itself
+    before_gate: bool = False  # it leads before the gate of an attributed tensor, where relevance itself is handed on
 
     @property
     def input(self) -> Tensor:
@@ -60,6 +61,11 @@ class OperationStep:
         """What came out."""
         assert self.kept_output is not None  # for the type checker; set before any rule runs
         return self.kept_output.value
+
+    @property
+    def source(self) -> Tensor:
+        """The value of what the backward pass leads to."""
+        return self.input if self.kept_source is None else self.kept_source.value
 
     @property
     def bias(self) -> Tensor | None:
@@ -113,7 +119,7 @@ class Governing:
         if self.rule.returns == "cotangent":
             result = step.vjp(result)
         if self.rule.returns == "relevance":
-            return result if step.before_gate else quotient(result, step.input)
+            return result if step.before_gate else quotient(result, step.source)
         return result * step.input if step.before_gate else result
 
 

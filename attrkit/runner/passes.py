@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -11,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from attrkit.errors import UsageError, UsageTypeError
+from attrkit.errors import AttrkitWarning, UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
 from attrkit.propagation import Rewriter
@@ -79,6 +80,8 @@ class Passes:
             if rules:
                 rules.audit(value)
             gradient = self._differentiated(problem, value, at, neuron)
+            if rules:  # what stays in the graph has no gate, and got relevance by value
+                gradient = tuple(g if a.is_leaf else g * a.detach() for g, a in zip(gradient, at, strict=True))
         self.backwards += copies * (part.start == 0)
         return Outcome(value.detach(), tuple(t.detach() for t in at), gradient)
 
@@ -86,7 +89,16 @@ class Passes:
         """The model's output."""
         args, kwargs = problem.arguments.call(inputs, copies, part)
         self.forwards += copies * (part.start == 0)
-        return self.forward(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except (RuntimeError, IndexError, TypeError) as error:
+            for name, given, moved in zip(problem.arguments.names, problem.inputs, inputs, strict=True):
+                if moved.is_floating_point() and not given.is_floating_point():
+                    raise UsageTypeError(
+                        f"inputs: {name!r} has dtype {given.dtype}, and the model does not take the {moved.dtype} in between; "
+                        "attribute to a layer (for tokens, layer= the embedding), or use a method that replaces whole values"
+                    ) from error
+            raise
 
     @staticmethod
     def _objective(problem: Problem, output: Any, neuron: Tap | None, copies: int, part: slice) -> Tensor:
@@ -95,11 +107,21 @@ class Passes:
         rows = copies * (part.stop - part.start)
         value = problem.target.tile(copies, part).choose(output_tensor(output), rows)
         alone = copies == 1 and part == slice(0, len(problem.arguments))
-        if len(value) != rows and not (alone and len(value) == 1):
+        if len(value) != rows and not alone:
             raise UnpackableError
+        if len(value) not in (1, rows):
+            raise UsageError(
+                f"the model returned {len(value)} rows for a batch of {rows} examples; it must return one for each"
+            )
         return value
 
     def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neuron: Tap | None) -> Tensors:
+        if not value.requires_grad and problem.layers:
+            names = ", ".join(repr(layer.name) for layer in problem.layers)
+            warnings.warn(
+                f"the model's output does not depend on layer {names}: its attributions are 0", AttrkitWarning, stacklevel=2
+            )
+            return tuple(map(torch.zeros_like, at))
         if not value.requires_grad:
             raise UsageError(
                 "the model's output does not depend on the inputs in a way that torch can differentiate (detached, computed "
@@ -118,7 +140,7 @@ class Passes:
         return torch.autograd.grad(outputs, at, cotangents, **options)
 
     def _captured(self, taps: list[Tap]) -> Tensors:
-        self.sizes = {tap.layer: len(tap.captured()) for tap in taps}
+        self.sizes |= {tap.layer: len(tap.captured()) for tap in taps}
         return tuple(t for tap in taps for t in tap.captured())
 
     def _replacing(

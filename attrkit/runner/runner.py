@@ -70,18 +70,21 @@ class Runner:
         return ((o.value, o.at, o.gradient) for o in self._stream(problem, points, evaluate, total))
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
-        """Objective and relevance at the site, for the inputs."""
+        """Objective and relevance at the site, for the inputs; one backward pass for each layer of the site."""
         rules = self._bound(problem, ruleset, parameters)
-
-        def evaluate(tensors: Tensors, copies: int, part: slice) -> Outcome:
-            return self.passes.gradient(problem, tensors, copies, part, moving_inputs=True, rules=rules)
-
-        outcome = next(self._stream(problem, [problem.inputs], evaluate, 1))
+        sites = [attrs.evolve(problem, layers=(layer,)) for layer in problem.layers] or [problem]
+        outcomes = [self._propagated(site, rules) for site in sites]
         self.report = tuple(rules.report)
         for line in self._unused(rules):
             warnings.warn(line, AttrkitWarning, stacklevel=2)
-        problem.__dict__.setdefault("point", outcome.at)
-        return outcome.value, outcome.gradient
+        problem.__dict__.setdefault("point", tuple(t for o in outcomes for t in o.at))
+        return outcomes[0].value, tuple(t for o in outcomes for t in o.gradient)
+
+    def _propagated(self, problem: Problem, rules: Rewriter) -> Outcome:
+        def evaluate(tensors: Tensors, copies: int, part: slice) -> Outcome:
+            return self.passes.gradient(problem, tensors, copies, part, moving_inputs=True, rules=rules)
+
+        return next(iter(self._stream(problem, [problem.inputs], evaluate, 1)))
 
     def fit(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
         """What a ruleset would do with the model, found by a forward pass."""

@@ -73,7 +73,7 @@ class Sizing:
     @property
     def together(self) -> int:
         """Points that the next pass holds."""
-        return max(1, self.rows // max(self.n, 1))
+        return max(1, self.rows // self.n) if self.n else 1
 
     @contextmanager
     def observed(self, rows: int, *, more: bool) -> Iterator[None]:

@@ -29,6 +29,7 @@ class Tap:
 
     With ``values`` the tensors are replaced by those, else they go on unchanged. With ``leaves`` gradients can be taken by
     what is captured. The model goes on with what ``onward`` makes of it: a copy, so that an operation in place cannot reach it.
+    What depends on another captured layer stays in the graph and goes on as a plain copy.
     """
 
     layer: ModuleLayer
@@ -47,7 +48,7 @@ class Tap:
         if self.leaves:
             tensors = tuple(map(leaf_of, tensors))
         self.seen += tensors
-        return self.layer.write(value, tuple(map(self.onward, tensors)))
+        return self.layer.write(value, tuple(self.onward(t) if t.is_leaf else t.clone() for t in tensors))
 
     def captured(self) -> Tensors:
         """What was seen. Raises UsageError when the layer never ran, or ran another number of times than expected."""

@@ -1,8 +1,7 @@
 """Rules that share the relevance of a linear map's outputs among its inputs.
 
-Notation: z = W x + b, with positive parts W+ and negative parts W-. For inputs of any sign, with q = |W| |x|, the positive
-contributions sum to (Wx + q) / 2 and the negative ones to (Wx - q) / 2; and sharing by positive contributions p and negative
-ones n is (W^T (p + n) + sign(x) |W|^T (p - n)) / 2. So no rule needs more than two products each way.
+Notation: z = W x + b, with positive parts W+ and negative parts W-. Sums of contributions of one sign are computed from those
+parts, never as differences: what is left of a difference by rounding would be shared as if it meant something.
 """
 
 from collections.abc import Iterable
@@ -43,10 +42,33 @@ def _clamped(w: Tensor) -> Tensor:
     return w.clamp(min=0)
 
 
-def _shared(step: Step, positive: Tensor, negative: Tensor) -> Tensor:
-    """Share two cotangents, the first by positive contributions, the second by negative ones."""
-    even, odd = step.transpose(positive + negative), step.transpose(positive - negative, torch.abs)
-    return (even + torch.where(step.input < 0, -odd, odd)) / 2
+def _flipped(w: Tensor) -> Tensor:
+    """The negative weights, as positive numbers."""
+    return (-w).clamp(min=0)
+
+
+def _sums(step: Step) -> tuple[Tensor, Tensor]:
+    """For each output, the sum of the positive contributions, and that of the negative ones with its sign turned."""
+    x, flipped = step.input.clamp(min=0), (-step.input).clamp(min=0)
+    positive, negative = step.forward(x, _clamped), step.forward(x, _flipped)
+    if bool(flipped.any()):
+        positive, negative = positive + step.forward(flipped, _flipped), negative + step.forward(flipped, _clamped)
+    return positive, negative
+
+
+def _shared(step: Step, positive: Tensor, negative: Tensor | None = None) -> Tensor:
+    """Share a cotangent by positive contributions, and take back another by negative ones."""
+    below = step.input < 0
+    mixed = bool(below.any())
+    result = step.transpose(positive, _clamped)
+    if mixed:
+        result = torch.where(below, -step.transpose(positive, _flipped), result)
+    if negative is not None:
+        back = -step.transpose(negative, _flipped)
+        if mixed:
+            back = torch.where(below, step.transpose(negative, _clamped), back)
+        result = result + back
+    return result
 
 
 @rule(
@@ -74,12 +96,11 @@ def zplus(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE, b
         stabilizer: keeps denominators from zero, like epsilon's.
         bias: absorb (its positive part takes a share) or zero.
     """
-    added = _positive(_bias(step, bias))
-    if bool((step.input >= 0).all()):
-        return step.transpose(relevance / stabilized(step.forward(step.input, _clamped) + added, stabilizer), _clamped)
-    total = (_contributions(step) + step.forward(step.input.abs(), torch.abs)) / 2 + added
-    share = relevance / stabilized(total, stabilizer)
-    return _shared(step, share, torch.zeros_like(share))
+    x, flipped = step.input.clamp(min=0), (-step.input).clamp(min=0)
+    total = step.forward(x, _clamped) + _positive(_bias(step, bias))
+    if bool(flipped.any()):
+        total = total + step.forward(flipped, _flipped)
+    return _shared(step, relevance / stabilized(total, stabilizer))
 
 
 @rule("alphabeta", returns="quotient", references=("doi:10.1371/journal.pone.0130140",))
@@ -102,11 +123,11 @@ def alphabeta(
     """
     if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
         raise UsageError(f"alphabeta needs alpha and beta of at least 0 with alpha - beta = 1, got alpha={alpha}, beta={beta}")
-    total, size, added = _contributions(step), step.forward(step.input.abs(), torch.abs), _bias(step, bias)
-    positive = ((total + size) / 2).clamp(min=0) + _positive(added)
-    negative = ((total - size) / 2).clamp(max=0) + _negative(added)
-    negative_share = stabilized(-negative, stabilizer)
-    return _shared(step, alpha * relevance / stabilized(positive, stabilizer), beta * relevance / negative_share)
+    added = _bias(step, bias)
+    positive, negative = _sums(step)
+    gained = alpha * relevance / stabilized(positive + _positive(added), stabilizer)
+    taken = beta * relevance / stabilized(negative - _negative(added), stabilizer)
+    return _shared(step, gained, taken)
 
 
 @rule("gamma", returns="quotient", references=("doi:10.1007/978-3-030-28954-6_10", "doi:10.1186/s13640-021-00558-5"))
@@ -191,11 +212,6 @@ def zbox(
     share = relevance / stabilized(_contributions(step) + added - lowest, stabilizer)
     positive, negative = step.transpose(share, _clamped), -step.transpose(share, _flipped)
     return step.input * (positive + negative) - bottom * positive - top * negative
-
-
-def _flipped(w: Tensor) -> Tensor:
-    """The negative weights, as positive numbers."""
-    return (-w).clamp(min=0)
 
 
 @rule(
