@@ -128,9 +128,15 @@ def _explanation(
         ),
         seed=request.seed,
         model=_identity(request.model),
-        versions={"attrkit": version("attrkit"), "torch": str(torch.__version__), "python": platform.python_version()},
+        versions=_versions(spec),
         warnings=warned,
     )
+
+
+def _versions(spec: MethodSpec) -> dict[str, str]:
+    versions = {"attrkit": version("attrkit"), "torch": str(torch.__version__), "python": platform.python_version()}
+    plugin = registry.origin(spec)
+    return versions if plugin is None else {**versions, plugin.dist: plugin.version}
 
 
 def _names(request: Request, found: Answer) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from attrkit.errors import UsageError
 
@@ -85,13 +85,10 @@ class Explanation:
         tensors |= {name: t for name in _TENSORS if (t := getattr(self, name)) is not None}
         skipped = {"values", "inputs", *_TENSORS}
         facts = {a.name: plain(getattr(self, a.name)) for a in attrs.fields(type(self)) if a.name not in skipped}
+        stored = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
-        try:
-            save_file(
-                {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-                unfinished,
-                metadata={"format": FORMAT, "explanation": json.dumps(facts)},
-            )
+        try:  # through write_bytes, because safetensors' own files are readable by nobody else
+            unfinished.write_bytes(save(stored, metadata={"explanation": json.dumps({"format": FORMAT, **facts})}))
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -113,19 +110,12 @@ class Explanation:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         except SafetensorError as error:
             raise UsageError(f"{os.fspath(path)!r} is no explanation: it is not a safetensors file ({error})") from error
-        found = metadata.get("format", "nothing")
-        if found != FORMAT:
-            raise UsageError(
-                f"{os.fspath(path)!r} is no explanation of this version: its format is {found!r}, expected {FORMAT!r}"
-            )
+        described = metadata.get("explanation", "{}")
         try:
-            facts = json.loads(metadata["explanation"])
-            facts |= {"rules": tuple(facts["rules"]), "warnings": tuple(facts["warnings"])}
-            facts |= {name: tensors[name] for name in _TENSORS if name in tensors}
-            for kind in ("values", "inputs"):
-                facts[kind] = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
-            return cls(**facts)
-        except (KeyError, TypeError, ValueError) as error:
+            return _assembled(cls, json.loads(described), tensors, os.fspath(path))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
             raise UsageError(f"{os.fspath(path)!r} is damaged: its description cannot be read ({error})") from error
 
     def plot(self, example: int = 0, *, name: str | None = None, kind: str = "auto", ax: Axes | None = None) -> Axes:
@@ -137,11 +127,22 @@ class Explanation:
             kind: ``image``, ``bar`` or ``auto``, which is image for values of two or more dimensions.
             ax: axes to draw into; new ones without.
         """
-        from attrkit.plots import draw
+        from attrkit.views.plots import draw
 
         return draw(self, example, name=name, kind=kind, ax=ax)
 
     def _repr_html_(self) -> str:
-        from attrkit.html import summary
+        from attrkit.views.html import summary
 
         return summary(self)
+
+
+def _assembled(cls: type[Explanation], facts: dict[str, Any], tensors: Mapping[str, Tensor], path: str) -> Explanation:
+    found = facts.pop("format", "nothing")
+    if found != FORMAT:
+        raise UsageError(f"{path!r} is no explanation of this version: its format is {found!r}, expected {FORMAT!r}")
+    facts |= {"rules": tuple(facts["rules"]), "warnings": tuple(facts["warnings"])}
+    facts |= {name: tensors[name] for name in _TENSORS if name in tensors}
+    for kind in ("values", "inputs"):
+        facts[kind] = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
+    return cls(**facts)

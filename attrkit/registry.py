@@ -259,6 +259,12 @@ class Registry:
         times = Counter(name for name, _, _ in found)
         return {name if times[name] == 1 else f"{owner.partition(':')[0]}:{name}": d for name, d, owner in found}
 
+    def origin(self, declared: Declared) -> Plugin | None:
+        """The plugin that a declaration came from; None for one that was registered by hand."""
+        kinds: tuple[Kind, ...] = ("methods", "rules")
+        owners = (owner for kind in kinds for _, found, owner in self._declared(kind) if found is declared)
+        return self.plugins.get(next(owners, ""))
+
     def provides(self, plugin: Plugin) -> dict[Kind, list[str]]:
         """What a loaded plugin provides, by kind."""
         found: dict[Kind, list[str]] = {

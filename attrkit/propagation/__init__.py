@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrkit.propagation.binding import Binding
-from attrkit.propagation.operations import SHIPPED, by_function
+from attrkit.propagation.operations import SHIPPED, Operation, by_function
 from attrkit.propagation.rewriter import Rewriter as Rewriter
 from attrkit.propagation.rewriter import Row as Row
 from attrkit.registry import registry
@@ -20,7 +20,12 @@ def bound(source: Any, parameters: Mapping[str, Any]) -> Rewriter:
     Raises:
         RulesetError: the ruleset is not valid; every problem is listed.
     """
-    offered = registry.manager.hook.attrkit_operations()
-    operations = (*SHIPPED, *(operation for some in offered for operation in some))
-    ruleset = read_ruleset(source, registry, operations=frozenset(o.name for o in operations))
-    return Rewriter(Binding(settled(ruleset, parameters)), by_function(operations))
+    known = operations()
+    ruleset = read_ruleset(source, registry, operations=frozenset(o.name for o in known))
+    return Rewriter(Binding(settled(ruleset, parameters)), by_function(known))
+
+
+def operations() -> tuple[Operation, ...]:
+    """Every operation that rules can govern, those of plugins last."""
+    registry.load_all()
+    return (*SHIPPED, *(operation for offered in registry.manager.hook.attrkit_operations() for operation in offered))

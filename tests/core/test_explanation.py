@@ -52,15 +52,22 @@ def test_saving_replaces_and_leaves_nothing_beside(explanation: Explanation, tmp
     assert Explanation.load(path).method == explanation.method
 
 
+def test_the_same_explanation_makes_the_same_file_which_others_may_read(explanation: Explanation, tmp_path: Path) -> None:
+    first, second = (explanation.save(tmp_path / name) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    (tmp_path / "plain").touch()
+    assert first.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_failed_save_leaves_the_old_file(explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "e.safetensors"
     path.write_text("old")
 
-    def fail(_: Any, file: Path, **__: Any) -> None:
-        Path(file).write_text("half")
+    def fail(file: Path, _: bytes) -> None:
+        file.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("attrkit.explanation.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
         explanation.save(path)
     assert path.read_text() == "old"
@@ -71,7 +78,7 @@ def test_what_is_no_explanation_is_refused(tmp_path: Path) -> None:
     text, other, damaged = (tmp_path / name for name in ("text", "other", "damaged"))
     text.write_text("not tensors")
     save_file({"x": torch.zeros(1)}, other)
-    save_file({"x": torch.zeros(1)}, damaged, metadata={"format": "attrkit/explanation@1", "explanation": "{}"})
+    save_file({"x": torch.zeros(1)}, damaged, metadata={"explanation": '{"format": "attrkit/explanation@1"}'})
     with pytest.raises(UsageError, match="is no explanation: it is not a safetensors file"):
         Explanation.load(text)
     with pytest.raises(UsageError, match="its format is 'nothing', expected 'attrkit/explanation@1'"):

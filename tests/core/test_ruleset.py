@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-import attrkit
 from attrkit.errors import RulesetError, UnknownName, UsageTypeError
+from attrkit.registry import Registry
 from attrkit.rulesets.document import load
 from attrkit.rulesets.reader import LEVELS, read_ruleset, settled
 from attrkit.rulesets.ruleset import Entry, Fallback, Match, Parameter, Ruleset
-from attrkit.registry import Registry
 from attrkit.specs import Deprecation, RulesetSource, rule
 
 HEAD = "schema: attrkit/ruleset@1\nname: my\n"  # what a test adds to it starts in line 3
@@ -598,6 +597,39 @@ def test_a_large_file_is_refused_by_its_size(registry):
     assert problems("big.yaml", registry) == ["big.yaml:1:1: the file has 1000035 bytes; expected a ruleset of at most 1000000"]
 
 
+def test_the_largest_file_is_read(registry):
+    body = HEAD + "rules: []\n"
+    assert read_ruleset(write("big.yaml", body + "#" * (1_000_000 - len(body))), registry).name == "my"
+
+
+@pytest.mark.parametrize("values", ["[{}&a [1]]", "[{}&a [1], *a, *a, *a]"])
+def test_the_last_value_that_is_too_many_is_refused_and_no_earlier(registry, values):
+    spare = 20_000 - (1 + 2 * values.count("a"))
+    (most,) = problems_of(values.format("x, " * spare), registry)
+    assert most.startswith("my.yaml:1:1: expected a mapping of ")
+    (more,) = problems_of(values.format("x, " * (spare + 1)), registry)
+    assert "more than 20000 values" in more
+
+
+def test_levels_are_counted_inwards_alone(registry):
+    (most,) = problems_of("[" + "[]," * 60 + "[" * 49 + "]" * 50, registry)
+    assert most.startswith("my.yaml:1:1: expected a mapping of ")
+    (more,) = problems_of("[" + "[]," * 60 + "[" * 50 + "]" * 51, registry)
+    assert more.startswith("my.yaml:1:231: cannot be read as YAML: more than 50 levels")
+
+
+def test_the_longest_numeral_is_read(registry):
+    body = f"rules: []\nparams: {{p: {{default: {'1' * 100}}}}}"
+    assert read_ruleset(write("my.yaml", HEAD + body), registry).parameters["p"].default == int("1" * 100)
+
+
+def test_what_was_refused_inside_a_value_is_called_so(registry):
+    assert problems_of(HEAD + in_match("position: {depth: [!custom 0, 1]}"), registry) == [
+        "my.yaml:4:32: expected [low, high] with 0 <= low < high <= 1, got [what was refused, 1]",
+        "my.yaml:4:40: tag '!custom' is refused here; expected plain text, numbers, lists and mappings",
+    ]
+
+
 def test_bytes_that_are_no_utf8_are_named(registry):
     Path("my.yaml").write_bytes(HEAD.encode() + b"doc: gr\xfcn\n")
     assert problems("my.yaml", registry) == ["my.yaml:3:8: byte 0xfc is not UTF-8; expected a text file in UTF-8"]
@@ -618,16 +650,12 @@ def test_a_file_without_permission_says_so():
 
 
 def test_reading_needs_no_torch():
-    """The modules that read rulesets, alone: their package's own file is replaced by an empty one."""
-    folder = Path(next(iter(attrkit.__path__)), "propagation")
-    program = f"""
-        import sys, types
+    program = """
+        import sys
         sys.modules["torch"] = None
-        package = sys.modules["attrkit.propagation"] = types.ModuleType("attrkit.propagation")
-        package.__path__ = [{str(folder)!r}]
         from attrkit.rulesets.reader import read_ruleset
         from attrkit.registry import Registry
-        empty = {{"schema": "attrkit/ruleset@1", "name": "read", "rules": []}}
+        empty = {"schema": "attrkit/ruleset@1", "name": "read", "rules": []}
         print(read_ruleset(empty, Registry(autoload=False)).name)
         """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,0 +1,117 @@
+"""Models by reference: ``package.module:name``, ``file.py:name`` or ``file.pt2``, each with ``+weights=FILE`` if need be."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+from attrkit.cli.files import read_safetensors, read_torch
+from attrkit.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMS = "package.module:name, file.py:name or file.pt2"
+_WEIGHTS = "+weights="
+
+
+def load_model(reference: str) -> nn.Module:
+    """The model that ``reference`` names, in evaluation mode.
+
+    Raises:
+        UsageError: there is no such model, making it failed, or the weights are not its own; says what was tried.
+    """
+    source, _, weights = reference.partition(_WEIGHTS)
+    model = _exported(source) if source.endswith(".pt2") else _made(source)
+    if weights:
+        _fill(model, weights)
+    return model
+
+
+def _exported(source: str) -> nn.Module:
+    import torch
+
+    if not Path(source).is_file():
+        raise UsageError(f"model {source!r}: there is no such file")
+    try:
+        return torch.export.load(source).module()
+    except Exception as error:  # what a model's author wrote may raise anything
+        raise UsageError(f"model {source!r}: torch.export.load failed: {_said(error)}") from error
+
+
+def _made(source: str) -> nn.Module:
+    from torch import nn
+
+    place, colon, name = source.rpartition(":")
+    if not colon or not place or not name:
+        raise UsageError(f"model {source!r}: expected {FORMS}")
+    found: Any = _module(place, source)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            names = [n for n in dir(found) if not n.startswith("_")]
+            raise UsageError(f"model {source!r}: {place} was read, and has no {name!r}.{did_you_mean(part, names)}")
+        found = getattr(found, part)
+    model = found if isinstance(found, nn.Module) else _called(found, source)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model {source!r}: expected a torch.nn.Module, or what makes one, got {type(model).__name__}")
+    return model.eval()
+
+
+def _module(place: str, source: str) -> Any:
+    """The module at a path or of a name; the file's folder, or the working directory, joins the places to import from."""
+    is_file = place.endswith(".py")
+    if is_file and not Path(place).is_file():
+        raise UsageError(f"model {source!r}: there is no file {place!r}")
+    folder = os.fspath(Path(place).resolve().parent if is_file else Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return _executed(Path(place)) if is_file else import_module(place)
+    except Exception as error:  # what a model's author wrote may raise anything
+        doing = f"running {place}" if is_file else f"importing {place}, also from {folder},"
+        raise UsageError(f"model {source!r}: {doing} failed: {_said(error)}") from error
+
+
+def _executed(path: Path) -> Any:
+    name = f"attrkit_model_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _called(make: Any, source: str) -> Any:
+    if not callable(make):
+        return make
+    try:
+        parameters = list(inspect.signature(make).parameters.values())
+    except (TypeError, ValueError):  # written in C
+        parameters = []
+    if needed := [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]:
+        raise UsageError(f"model {source!r}: making it needs {', '.join(needed)}; name a function that takes no arguments")
+    try:
+        return make()
+    except Exception as error:  # what a model's author wrote may raise anything
+        raise UsageError(f"model {source!r}: calling it failed: {_said(error)}") from error
+
+
+def _fill(model: nn.Module, weights: str) -> None:
+    state = read_safetensors(weights) if weights.endswith(".safetensors") else read_torch(weights)
+    if not isinstance(state, dict):
+        raise UsageError(f"weights {weights!r}: expected a mapping from names to tensors, got {type(state).__name__}")
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(f"weights {weights!r} do not fit {type(model).__name__}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")

@@ -1,0 +1,1 @@
+"""Pictures of explanations: plots, the summary of a notebook, the report."""
