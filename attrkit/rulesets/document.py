@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 import yaml
+from yaml.composer import ComposerError
 
 from attrkit.errors import RulesetError
 
@@ -132,7 +133,7 @@ class _Loader(yaml.SafeLoader):
             if count > limit:
                 said = f"more than {limit} {what}; expected a ruleset, which needs far fewer"
                 event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # an omission of the stubs
-                raise yaml.composer.ComposerError(None, None, said, event.start_mark)
+                raise ComposerError(None, None, said, event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node

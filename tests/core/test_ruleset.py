@@ -200,6 +200,11 @@ def test_dates_stay_text_and_aliases_expand(registry):
     assert ruleset.entries[1] == Entry("b", Match(op=("conv",)), "epsilon", origin="my.yaml:6:5")
 
 
+def test_ranges_include_their_bounds(registry):
+    body = in_match("op: conv, position: {depth: [0, 1]}") + "\nparams: {p: {default: 1, min: 1, max: 1}}"
+    assert read_ruleset(write("my.yaml", HEAD + body), registry).entries[0].match.position == (0.0, 1.0)
+
+
 def test_operations_of_plugins_are_known_when_given(registry):
     document = {
         "schema": "attrkit/ruleset@1",
@@ -699,6 +704,13 @@ def test_a_message_names_some_files_of_a_full_folder(registry):
         read_ruleset("./zzzzzzzzzzzzzzzzzzzz.yml", registry)
 
 
+def test_a_message_names_all_files_if_they_are_few(registry):
+    for i in range(20):
+        write(f"f{i:02}.yaml", HEAD)
+    with pytest.raises(UnknownName, match=r"f18.yaml, f19.yaml\."):
+        read_ruleset("other.yaml", registry)
+
+
 def test_shipped_rulesets_go_by_name(registry, ships):
     ships("one", plus=HEAD + f"rules: [{OK}]")
     ships("two", plus=HEAD.replace("my", "other") + "rules: []")
@@ -971,7 +983,7 @@ class Shaped:
     ("kind", "value"),
     [
         ("number", 0), ("number", 1), ("number", np.float32(0.5)), ("number", np.int64(1)), ("tensor", 2), ("tensor", -1.5),
-        ("tensor", [0, 1.5]), ("tensor", (0, 1)), ("tensor", np.zeros(3)), ("tensor", Shaped()), ("stabilizer", 1e-9),
+        ("tensor", [0, 1.5]), ("tensor", [1]), ("tensor", (0, 1)), ("tensor", np.zeros(3)), ("tensor", Shaped()), ("stabilizer", 1e-9),
         ("stabilizer", {"epsilon": 1e-3}), ("stabilizer", {"epsilon": 1, "relative": True}), ("stabilizer", {"relative": True}),
         ("bool", True),
     ],
