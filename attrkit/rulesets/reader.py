@@ -94,7 +94,7 @@ class _Reading:
             except RulesetError as error:
                 self.problems += error.problems
             else:
-                folder = file.parent if isinstance(file, Path) else Path()
+                folder = file.parent if isinstance(file, Path) else Path(name)  # nothing is beside a file in an archive
                 self.parts[key] = self.document(document, folder, (*chain, key))
         return self.parts[key]
 

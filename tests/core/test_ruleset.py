@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from zipfile import ZipFile
 
 import attrs
 import numpy as np
@@ -855,6 +856,21 @@ def test_shipped_rulesets_can_be_extended_by_name(registry, ships):
     assert [e.id for e in read_ruleset(document, registry).entries] == ["near", "ok"]
 
 
+def test_rulesets_in_an_archive_extend_others_by_name_alone(registry, tmp_path, monkeypatch):
+    package = f"{tmp_path.name}_zipped"
+    texts = {"plus": HEAD + "extends: [core]", "core": HEAD + f"rules: [{OK}]", "near": HEAD + "extends: [./core.yaml]"}
+    with ZipFile("site.zip", "w") as archive:
+        archive.writestr(f"{package}/__init__.py", "")
+        for name, text in texts.items():
+            archive.writestr(f"{package}/{name}.yaml", text)
+    monkeypatch.syspath_prepend(tmp_path / "site.zip")
+    registry.register(RulesetSource(package), "zipped:rulesets")
+    write("core.yaml", HEAD + "rules: []")  # in the current folder, which has nothing to do with it
+    assert [e.origin for e in read_ruleset("plus", registry).entries] == ["core.yaml:3:9"]
+    (problem,) = problems("near", registry)
+    assert problem.startswith("near.yaml:3:11: no ruleset file 'near.yaml/core.yaml'")
+
+
 def test_parents_that_are_missing_are_named_where_they_are_asked_for(registry, ships, base):
     ships("one", plus=HEAD + "rules: []")
     extends = "\n  - pluss\n  - ./base.yml\n  - 3\n  - plus"
@@ -983,7 +999,8 @@ class Shaped:
     ("kind", "value"),
     [
         ("number", 0), ("number", 1), ("number", np.float32(0.5)), ("number", np.int64(1)), ("tensor", 2), ("tensor", -1.5),
-        ("tensor", [0, 1.5]), ("tensor", [1]), ("tensor", (0, 1)), ("tensor", np.zeros(3)), ("tensor", Shaped()), ("stabilizer", 1e-9),
+        ("tensor", [0, 1.5]), ("tensor", [1]),
+        ("tensor", (0, 1)), ("tensor", np.zeros(3)), ("tensor", Shaped()), ("stabilizer", 1e-9),
         ("stabilizer", {"epsilon": 1e-3}), ("stabilizer", {"epsilon": 1, "relative": True}), ("stabilizer", {"relative": True}),
         ("bool", True),
     ],
