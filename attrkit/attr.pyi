@@ -49,6 +49,12 @@ class IntegratedGradients(GradientAttribution):
     @overload
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, *, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
 
+class InternalInfluence(LayerAttribution, GradientAttribution):
+    """Average the gradient at a layer while the inputs go from the baseline to their values."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> LayerValues: ...
+
 class LRP(GradientAttribution):
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
 
@@ -57,6 +63,18 @@ class LRP(GradientAttribution):
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, *, return_convergence_delta: Literal[True], verbose: bool = False, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> tuple[Inputs, Tensor]: ...
     @overload
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, return_convergence_delta: Literal[False] = False, verbose: bool = False, *, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class LayerActivation(LayerAttribution, PerturbationAttribution):
+    """What the layer passes on for the inputs."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False, *, target: Target = None, perturbations_per_eval: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerCam(LayerAttribution, GradientAttribution):
+    """Weigh each place of each channel by the positive part of its gradient, and add the channels up."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, relu_attributions: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
 
 class LayerConductance(LayerAttribution, GradientAttribution):
     """Sum, along the inputs' path, the gradient at a place times the change of its value."""
@@ -67,17 +85,41 @@ class LayerConductance(LayerAttribution, GradientAttribution):
     @overload
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> LayerValues: ...
 
+class LayerEigenCam(LayerAttribution, PerturbationAttribution):
+    """Project the channels at each place on their first principal direction; the objective is not looked at."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, relu_attributions: bool = True, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
 class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, layer_baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = 1, *, show_progress: bool = False) -> LayerValues: ...
 
+class LayerGradCam(LayerAttribution, GradientAttribution):
+    """Weigh each channel by its mean gradient, and add the channels up."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, attribute_to_layer_input: bool = False, relu_attributions: bool = False, attr_dim_summation: bool = True, grad_kwargs: Mapping[str, Any] | None = None, *, internal_batch_size: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerGradCamPlusPlus(LayerAttribution, GradientAttribution):
+    """Weigh each channel by its positive gradients, those places most where the channel is seldom active."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, relu_attributions: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
+
 class LayerGradientXActivation(LayerAttribution, GradientAttribution):
     """Gradient of the objective times the value: what each feature contributes to first order."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None, multiply_by_inputs: bool = True) -> None: ...
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, internal_batch_size: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerHiResCam(LayerAttribution, GradientAttribution):
+    """Multiply value and gradient place by place, and add the channels up."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, relu_attributions: bool = False, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
 
 class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
     """Average the gradient on the straight path from baseline to point, and scale by their difference."""
@@ -102,6 +144,12 @@ class LayerSaliency(LayerAttribution, GradientAttribution):
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, abs: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
+
+class LayerXGradCam(LayerAttribution, GradientAttribution):
+    """Weigh each channel by its gradients, averaged in proportion to its values, and add the channels up."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, relu_attributions: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
 
 class NeuronConductance(NeuronAttribution, GradientAttribution):
     """Sum, along the inputs' path, the gradient at a place times the change of its value."""

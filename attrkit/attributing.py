@@ -162,7 +162,7 @@ def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequenc
 def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     site = problem.point
     fits = isinstance(values, tuple) and len(values) == len(site) and all(isinstance(v, Tensor) for v in values)
-    if not fits or any(v.shape[1:] != x.shape[1:] or len(v) not in (1, len(x)) for v, x in zip(values, site, strict=True)):
+    if not fits or not all(_broadcasts(v, x) for v, x in zip(values, site, strict=True)):
         wanted = ", ".join(str(tuple(x.shape)) for x in site)
         got = (
             [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in values]
@@ -175,6 +175,11 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
         total = sum(v.numel() for v in values)
         warnings.warn(f"{spec.name}: {bad} of {total} attributions are not finite", AttrkitWarning, stacklevel=3)
     return tuple(v.detach() for v in values)
+
+
+def _broadcasts(value: Tensor, site: Tensor) -> bool:
+    """Whether a value has the site's shape, apart from dimensions that it summed up and kept as one."""
+    return value.dim() == site.dim() and all(have in (1, size) for have, size in zip(value.shape, site.shape, strict=True))
 
 
 def _ends(spec: MethodSpec, problem: Problem) -> tuple[Tensor, Tensor | None]:

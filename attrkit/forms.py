@@ -94,6 +94,23 @@ FORMS: dict[str, Form] = {
         constructor="multiply_by_inputs",
         defaults={"method": "riemann_trapezoid"},
     ),
+    "InternalInfluence": Form(
+        "internal_influence",
+        Where.LAYER,
+        "inputs baselines target additional_forward_args n_steps method internal_batch_size "
+        "attribute_to_layer_input grad_kwargs",
+    ),
+    "LayerActivation": Form(
+        "activation",
+        Where.LAYER,
+        "inputs additional_forward_args attribute_to_layer_input",
+        multiplies=True,
+    ),
+    "LayerGradCam": Form(
+        "grad_cam",
+        Where.LAYER,
+        "inputs target additional_forward_args attribute_to_layer_input relu_attributions attr_dim_summation grad_kwargs",
+    ),
     "LRP": Form(
         "lrp",
         Where.INPUT,

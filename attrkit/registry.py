@@ -273,15 +273,25 @@ class Registry:
         return {kind: names for kind, names in found.items() if names}
 
     def rulesets(self) -> dict[str, Traversable]:
-        """The YAML file of every ruleset that a plugin ships, by name. The shipped ones keep their names."""
-        self.load_all()
+        """The YAML file of every ruleset that a plugin ships, by name; those whose name is taken, by their full name."""
         found: dict[str, Traversable] = {}
-        for _, source, owner in self._declared("rulesets"):
+        for dist, name, file in self._ruleset_files():
+            found[name if name not in found else f"{dist}:{name}"] = file
+        return found
+
+    def ruleset(self, name: str) -> Traversable | None:
+        """The file of a ruleset by ``name`` or ``distribution:name``; None where there is none."""
+        dist, _, bare = name.rpartition(":")
+        fitting = (file for owner, known, file in self._ruleset_files() if known == bare and dist in ("", owner))
+        return next(fitting, None)
+
+    def _ruleset_files(self) -> Iterator[tuple[str, str, Traversable]]:
+        """Distribution, name and file of each ruleset, attrkit's own first."""
+        self.load_all()
+        for _, source, owner in sorted(self._declared("rulesets"), key=lambda d: not d[2].startswith("attrkit:")):
             for file in sorted(files(source.package).iterdir(), key=lambda f: f.name):
                 if file.name.endswith(".yaml"):
-                    name = file.name.removesuffix(".yaml")
-                    found[name if name not in found else f"{owner.partition(':')[0]}:{name}"] = file
-        return found
+                    yield owner.partition(":")[0], file.name.removesuffix(".yaml"), file
 
 
 def _warned(spec: Spec) -> Spec:

@@ -18,12 +18,12 @@ def located(source: str | os.PathLike[str], registry: Registry, folder: Path) ->
     """The file that ``source`` names, relative to ``folder``, and its name in messages. Raises UnknownName if none is there."""
     if not isinstance(source, str) or source.endswith(SUFFIXES) or "/" in source or os.sep in source:
         return _on_disk(folder / source)
-    shipped = registry.rulesets()
-    if source not in shipped:
+    if (file := registry.ruleset(source)) is None:
+        shipped = registry.rulesets()
         known = ", ".join(sorted(shipped)) or "none"
         hint = did_you_mean(source, shipped)
         raise UnknownName(f"no ruleset {source!r}; expected a file that ends in .yaml, or one of: {known}.{hint}")
-    return shipped[source], shipped[source].name
+    return file, file.name
 
 
 def identity(file: Traversable) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from attrkit.views.colours import Floats, scale_of
 from attrkit.errors import UnknownName, UsageError, did_you_mean
+from attrkit.views.colours import Floats, scale_of
 
 if TYPE_CHECKING:
     from attrkit.explanation import Explanation

@@ -10,8 +10,8 @@ from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrkit.views.colours import NEGATIVE, POSITIVE, STOPS, paint
 from attrkit.errors import MissingExtra, UsageTypeError
+from attrkit.views.colours import NEGATIVE, POSITIVE, STOPS, paint
 from attrkit.views.pictures import Picture, picture
 
 if TYPE_CHECKING:

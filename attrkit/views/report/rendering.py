@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from attrkit.views.colours import STOPS
 from attrkit.errors import MissingExtra
+from attrkit.views.colours import STOPS
 from attrkit.views.svg import number
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def page(template: str, **content: Any) -> str:
-    """A template of ``attrkit.views.report``, or of the package before a colon, with content. Raises MissingExtra without jinja2."""
+    """A template of this package, or of the one before a colon, with content. Raises MissingExtra without jinja2."""
     package, _, name = template.rpartition(":")
     text: str = _environment(package or __package__ or "").get_template(name).render(content)
     return text

@@ -1,0 +1,29 @@
+"""Internal influence: the gradient at a layer, averaged along the inputs' path."""
+
+from attrkit import Problem, method
+from attrkit.protocols import Tensors
+from attrkit_gradients.quadrature import nodes_and_weights
+
+
+@method(
+    "internal_influence",
+    where={"layer"},
+    baseline="optional",
+    linear=True,
+    forward_passes="n_steps",
+    backward_passes="n_steps",
+    references=("arXiv:1802.03788",),
+    classes={"layer": "InternalInfluence"},
+)
+def internal_influence(problem: Problem, *, n_steps: int = 50, method: str = "gausslegendre") -> Tensors:
+    """Average the gradient at a layer while the inputs go from the baseline to their values.
+
+    Args:
+        n_steps: points on the path.
+        method: quadrature rule: gausslegendre, riemann_left, riemann_right, riemann_middle or riemann_trapezoid.
+    """
+    nodes, weights = nodes_and_weights(method, n_steps)
+    total = problem.zeros()
+    for weight, (_, gradient) in zip(weights, problem.along(map(problem.input_lerp, nodes), n_steps), strict=True):
+        total = tuple(t + weight * g for t, g in zip(total, gradient, strict=True))
+    return total
