@@ -160,7 +160,8 @@ class Problem:
 
 
 def _between(start: Tensors, end: Tensors, alpha: float) -> Tensors:
-    return tuple(b + alpha * (x - b) for x, b in zip(end, start, strict=True))
+    pairs = zip(start, end, strict=True)
+    return tuple(torch.lerp(b, x, alpha) if x.is_floating_point() else b + alpha * (x - b) for b, x in pairs)
 
 
 def matched(given: Any, like: Tensors, what: str) -> Tensors:

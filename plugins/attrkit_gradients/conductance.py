@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
-from attrkit_gradients.quadrature import nodes_and_weights
+from attrkit_gradients.quadrature import quadrature
 
 
 @method(
@@ -30,8 +30,8 @@ def conductance(
         method: the quadrature rule whose nodes the points are.
         multiply_by_inputs: multiply by the change; without, the average gradient.
     """
-    nodes, _ = nodes_and_weights(method, n_steps)
-    path = sorted({0.0, *nodes, 1.0})
+    rule = quadrature(method, n_steps)
+    path = sorted({0.0, *rule.nodes, 1.0})
     total = problem.zeros()
     legs = zip(pairwise(path), pairwise(problem.along(map(problem.input_lerp, path), len(path))), strict=True)
     for (low, high), ((start, before), (end, after)) in legs:

@@ -1,8 +1,10 @@
 """Integrated gradients: the gradient averaged on the straight path from baseline to point, times their difference."""
 
+import torch
+
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
-from attrkit_gradients.quadrature import nodes_and_weights
+from attrkit_gradients.quadrature import quadrature
 
 
 @method(
@@ -24,8 +26,8 @@ def integrated_gradients(
         method: quadrature rule: gausslegendre, riemann_left, riemann_right, riemann_middle or riemann_trapezoid.
         multiply_by_inputs: scale by the difference; without, the average gradient.
     """
-    nodes, weights = nodes_and_weights(method, n_steps)
+    rule = quadrature(method, n_steps)
     total = problem.zeros()
-    for weight, gradient in zip(weights, problem.grads(map(problem.lerp, nodes), n_steps), strict=True):
-        total = tuple(t + weight * g for t, g in zip(total, gradient, strict=True))
+    for weight, gradient in zip(rule.weights, problem.grads(map(problem.lerp, rule.nodes), n_steps), strict=True):
+        total = tuple(torch.add(t, g, alpha=weight) for t, g in zip(total, gradient, strict=True))
     return tuple(t * d for t, d in zip(total, problem.delta, strict=True)) if multiply_by_inputs else total
