@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrkit.propagation.binding import Binding
+from attrkit.propagation.calls import Row as Row
 from attrkit.propagation.operations import SHIPPED, Operation, by_function
 from attrkit.propagation.rewriter import Rewriter as Rewriter
-from attrkit.propagation.rewriter import Row as Row
 from attrkit.registry import registry
 from attrkit.rulesets.reader import read_ruleset
 from attrkit.rulesets.values import settled

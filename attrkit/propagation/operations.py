@@ -15,14 +15,14 @@ from torch import Tensor
 from attrkit.propagation.linear import Convolution, Dense, Product, spread
 
 if TYPE_CHECKING:
-    from attrkit.propagation.rewriter import Call
+    from attrkit.propagation.calls import Call
 
 
 @attrs.frozen
 class Operation:
     """A named operation, the functions that compute it, and how a call of one is governed.
 
-    ``govern`` gets the :class:`~attrkit.propagation.rewriter.Call` and returns the function's output, made by one of its
+    ``govern`` gets the :class:`~attrkit.propagation.calls.Call` and returns the function's output, made by one of its
     methods.
     """
 

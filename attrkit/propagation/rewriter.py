@@ -15,112 +15,12 @@ from torch.overrides import TorchFunctionMode
 from attrkit.errors import AttrkitWarning, RulesetError
 from attrkit.propagation.audit import ungoverned_nodes
 from attrkit.propagation.binding import Binding, Site, kind_of
-from attrkit.propagation.linear import LinearMap
+from attrkit.propagation.calls import Call, Made, Row
 from attrkit.propagation.modulepath import ModulePath
 from attrkit.propagation.operations import RESHAPES, Operation, live, writes
 from attrkit.propagation.step import Gate, Governed, Governing, Kept, OperationStep
 from attrkit.registry import registry
 from attrkit.rulesets.vocabulary import GROUPS, members
-
-
-@attrs.frozen
-class Row:
-    """One line of the report: what governed one call of an operation."""
-
-    path: str
-    operation: str
-    rule: str
-    parameters: Mapping[str, Any] = attrs.field(factory=dict)
-    entry: str = ""
-    origin: str = ""
-
-
-@attrs.define(eq=False)
-class _Made:
-    """How a tensor was made, for operations that connect around that."""
-
-    version: int
-    gated: Tensor | None = None  # before the gate of an attributed tensor
-    passed: Tensor | None = None  # before a function of each entry that hands relevance through
-    step: OperationStep | None = None  # a linear map ...
-    governing: Governing | None = None  # ... its rule ...
-    source: Tensor | None = None  # ... and where its backward pass leads to
-
-
-@attrs.define
-class Call:
-    """One intercepted call: what handlers of operations work with. Each ends in one of its methods."""
-
-    rewriter: Rewriter
-    operation: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def bind(self, *required: str, **defaults: Any) -> dict[str, Any]:
-        """The arguments by name."""
-        return {**defaults, **dict(zip((*required, *defaults), self.args, strict=False)), **self.kwargs}
-
-    def run(self) -> Any:
-        """The operation itself, with its own backward pass."""
-        return self.function(*self.args, **self.kwargs)
-
-    def ungoverned(self, reason: str) -> Any:
-        """The operation itself, treated like one that no entry matched."""
-        if any(map(live, self.args)):
-            self.rewriter.fall_back(self.operation, f"no rule can govern it: {reason}")
-        return self.rewriter.treated(self.run())
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, linear: LinearMap) -> Any:
-        """A linear map of ``x``."""
-        governing = self.rewriter.governing(self, x)
-        if governing is None or not live(x):
-            return self.run()
-        step = OperationStep(
-            self.operation, self.rewriter.path, linear, weight.detach(), None if bias is None else bias.detach()
-        )
-        return self.rewriter.governed(x, self.run, step, governing)
-
-    def affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Any:
-        """An affine map per channel, which is merged into the linear map that made ``x`` where the ruleset says so."""
-        made = self.rewriter.made(x)
-        if self.rewriter.merges and made and made.step and made.governing and made.source is not None:
-            self.rewriter.report.append(Row(self.rewriter.path, self.operation, f"merged into {made.step.path or 'the model'}"))
-            step = made.step.merged(scale.detach(), shift.detach())
-            return self.rewriter.connected(made.source, self.run, step, made.governing)
-        governing = self.rewriter.governing(self, x, exact=True)
-        return self._single(x, governing) if live(x) else self.run()
-
-    def homogeneous(self) -> Any:
-        """An operation whose own backward pass is LRP-0."""
-        governing = self.rewriter.governing(self, self.args[0], exact=True)
-        return self._single(self.args[0], governing) if any(map(live, self.args)) else self.run()
-
-    def elementwise(self, *, homogeneous: bool) -> Any:
-        """A function of each entry."""
-        x = self.args[0]
-        governing = self.rewriter.governing(self, x, exact=homogeneous)
-        if governing and homogeneous and governing.rule.identity:
-            return self.rewriter.handed_through(self, x) if live(x) else self.run()
-        return self._single(x, governing) if live(x) else self.run()
-
-    def _single(self, x: Tensor, governing: Governing | None) -> Any:
-        """An operation without a weight."""
-        if governing is None:
-            return self.rewriter.treated(self.run())
-        if governing.rule.returns == "cotangent":
-            return self.rewriter.hooked(self.run(), x, governing, self)
-        step = OperationStep(self.operation, self.rewriter.path, again=self._on)
-        if not writes(self.function, self.args, self.kwargs):
-            return self.rewriter.governed(x, self.run, step, governing)
-        output = self.rewriter.governed(x, lambda: self._on(x.detach().clone()), step, governing)
-        self.rewriter.secure(x)
-        return x.copy_(output)
-
-    def _on(self, x: Tensor) -> Tensor:
-        """The operation on another input; what it writes into must be a copy."""
-        y: Tensor = self.function(x, *self.args[1:], **self.kwargs)
-        return y
 
 
 @attrs.define(eq=False)
@@ -206,15 +106,15 @@ class Rewriter:
         ruleset = self.binding.ruleset
         self.problems.append(f"{origin or ruleset.origin or ruleset.name}: {operation} in {self.path or 'the model'}: {text}")
 
-    def made(self, x: Any) -> _Made | None:
+    def made(self, x: Any) -> Made | None:
         """How ``x`` was made, unless an operation in place has changed it since."""
-        made: _Made | None = getattr(x, "_attrkit_made", None)
+        made: Made | None = getattr(x, "_attrkit_made", None)
         return made if made is not None and made.version == x._version else None
 
     def gate(self, x: Tensor) -> Tensor:
         """What goes on from an attributed tensor: the same values, where what is carried turns into relevance."""
         y: Tensor = Gate.apply(x)  # type: ignore[no-untyped-call]
-        y._attrkit_made = _Made(y._version, gated=x)  # type: ignore[attr-defined]
+        y._attrkit_made = Made(y._version, gated=x)  # type: ignore[attr-defined]
         return y
 
     def handed_through(self, call: Call, x: Tensor) -> Tensor:
@@ -228,7 +128,7 @@ class Rewriter:
             return output
         before = x.clone() if writes(call.function, call.args, call.kwargs) else x
         output = call.run()
-        output._attrkit_made = _Made(output._version, passed=before)  # type: ignore[attr-defined]
+        output._attrkit_made = Made(output._version, passed=before)  # type: ignore[attr-defined]
         return output
 
     def governed(self, x: Tensor, compute: Callable[[], Tensor], step: OperationStep, governing: Governing) -> Tensor:
@@ -247,7 +147,7 @@ class Rewriter:
         """The result of ``compute``, whose backward pass leads to ``source``."""
         y: Tensor = Governed.apply(source, compute, step, governing, self.keep)  # type: ignore[no-untyped-call]
         if step.map is not None:
-            y._attrkit_made = _Made(y._version, step=step, governing=governing, source=source)  # type: ignore[attr-defined]
+            y._attrkit_made = Made(y._version, step=step, governing=governing, source=source)  # type: ignore[attr-defined]
         return y
 
     def hooked(self, output: Tensor, x: Tensor, governing: Governing, call: Call) -> Tensor:
@@ -299,13 +199,13 @@ class Rewriter:
             return function(*args, **kwargs)
         return operation.govern(Call(self, operation.name, function, args, kwargs))
 
-    def _reshaped(self, made: _Made, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _reshaped(self, made: Made, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What only moves entries around keeps what is known of how they were made."""
         if made.gated is not None:
             return self.gate(function(made.gated, *args[1:], **kwargs))
         output = function(*args, **kwargs)
         if made.passed is not None:
-            output._attrkit_made = _Made(output._version, passed=self.call(function, (made.passed, *args[1:]), kwargs))
+            output._attrkit_made = Made(output._version, passed=self.call(function, (made.passed, *args[1:]), kwargs))
         return output
 
     # Afterwards.
