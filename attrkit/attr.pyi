@@ -64,7 +64,7 @@ class LRP(GradientAttribution):
     @overload
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, return_convergence_delta: Literal[False] = False, verbose: bool = False, *, rules: Any = 'captum_default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
 
-class LayerActivation(LayerAttribution, PerturbationAttribution):
+class LayerActivation(LayerAttribution):
     """What the layer passes on for the inputs."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
@@ -130,7 +130,7 @@ class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
     @overload
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> LayerValues: ...
 
-class LayerLRP(LayerAttribution, GradientAttribution):
+class LayerLRP(LayerAttribution):
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
 
     def __init__(self, model: Callable[..., Any], layer: Layer | Sequence[Layer]) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,9 +71,7 @@ class Attribution:
 class GradientAttribution(Attribution):
     """Base of classes that use gradients; ``gradient_func`` may be replaced in a subclass."""
 
-    def __init__(self, forward_func: Any) -> None:
-        super().__init__(forward_func)
-        self.gradient_func = gradients
+    gradient_func: Callable[..., Tensors] = staticmethod(gradients)
 
     def compute_convergence_delta(
         self,

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from attrkit.attributing import Answer, Request, answer, arguments_of
-from attrkit.bases import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution, PerturbationAttribution
+from attrkit.bases import (
+    Attribution,
+    GradientAttribution,
+    InternalAttribution,
+    LayerAttribution,
+    NeuronAttribution,
+    PerturbationAttribution,
+)
 from attrkit.errors import UsageTypeError, did_you_mean
 from attrkit.forms import FORMS, Form
 from attrkit.registry import registry
@@ -21,6 +28,7 @@ from attrkit.specs import MethodSpec, Where
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[a-z0-9]+")
 _PLACES = {Where.LAYER: LayerAttribution, Where.NEURON: NeuronAttribution}
+_FAMILIES = {"gradient": (GradientAttribution,), "perturbation": (PerturbationAttribution,), "none": ()}
 _made: dict[str, type[Attribution]] = {}
 
 
@@ -134,10 +142,11 @@ class Attributor(Attribution):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = _bound(type(self).__name__, self._constructor, args, kwargs)
         model = given.pop(self.form.model)
-        if self.form.where is Where.INPUT:
-            super().__init__(model)
+        if isinstance(self, InternalAttribution):
+            InternalAttribution.__init__(self, model, given.pop("layer"), given.pop("device_ids", None))
         else:
-            super().__init__(model, given.pop("layer"), given.pop("device_ids", None))  # type: ignore[call-arg]  # see _class
+            Attribution.__init__(self, model)
+        setattr(self, self.form.model, model)
         self._options = given
 
     @property
@@ -236,8 +245,6 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
     made = _made.get(name)
     if made is not None and getattr(made, "spec", None) is spec:
         return made
-    bases = [_PLACES[form.where]] if form.where in _PLACES else []
-    bases.append(GradientAttribution if spec.gradient else PerturbationAttribution)  # type: ignore[arg-type]
     body: dict[str, Any] = {
         "__module__": "attrkit.attr",
         "__doc__": spec.doc,
@@ -250,8 +257,16 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
     body["attribute"] = _attributing(spec, body["_signature"])
     if spec.baseline == "none" and spec.complete != "no":
         body["compute_convergence_delta"] = _delta_without_baseline
-    _made[name] = type(name, (Attributor, *bases), body)
+    _made[name] = type(name, _bases(spec, form), body)
     return _made[name]
+
+
+def _bases(spec: MethodSpec, form: Form) -> tuple[type, ...]:
+    place = (_PLACES[form.where],) if form.where in _PLACES else ()
+    if form.parent:
+        return (find_class(form.parent), *place)
+    family = form.family or ("gradient" if spec.gradient else "perturbation")
+    return (Attributor, *place, *_FAMILIES[family])
 
 
 def _with_self(signature: inspect.Signature) -> inspect.Signature:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -26,6 +26,8 @@ class Form:
         fixed: options that the class does not offer, and their values.
         defaults: defaults that differ from the declaration's.
         renamed: parameters by the name that the class gives them.
+        family: the base class, where the declaration does not say it.
+        parent: the class that this one is a subclass of.
         multiplies: the answer of ``multiplies_by_inputs``, where neither the declaration nor the constructor says it.
     """
 
@@ -39,6 +41,8 @@ class Form:
     defaults: Mapping[str, Any] = attrs.field(factory=dict)
     renamed: Mapping[str, str] = attrs.field(factory=dict)
     multiplies: bool | None = None
+    family: Literal["gradient", "perturbation", "none"] | None = None
+    parent: str = ""
 
 
 _ONE = {"perturbations_per_eval": 1}
@@ -105,6 +109,7 @@ FORMS: dict[str, Form] = {
         Where.LAYER,
         "inputs additional_forward_args attribute_to_layer_input",
         multiplies=True,
+        family="none",
     ),
     "LayerGradCam": Form(
         "grad_cam",
@@ -125,6 +130,7 @@ FORMS: dict[str, Form] = {
         model="model",
         devices=False,
         multiplies=True,
+        parent="LRP",
     ),
     "FeatureAblation": Form(
         "feature_ablation",

@@ -11,15 +11,27 @@ from torch import Tensor
 #: Nodes whose own backward pass is LRP-0: homogeneous of degree one in what depends on the input.
 _HOMOGENEOUS = re.compile(
     r"(Add|Sub|Rsub|Neg|View|UnsafeView|Reshape\w*|Permute|Transpose|T|Unsqueeze|Squeeze|Expand|Clone|Copy\w*|Slice|Select|"
-    r"Index\w*|Gather|Cat|Stack|Split\w*|Unbind|Chunk|AsStrided|Alias|Mean|Sum|Convolution|Addmm|Mm|Mv|Linear|"
-    r"AvgPool\w*|AdaptiveAvgPool\w*|MaxPool\w*|AdaptiveMaxPool\w*|MkldnnAdaptiveAvgPool2D|MkldnnConvolution|"
-    r"Cudnn(Convolution|BatchNorm)\w*|NativeBatchNorm|Relu|LeakyRelu|Prelu\w*|Upsample\w*|ReflectionPad\w*|ReplicationPad\w*|"
+    r"Index\w*|Gather|Cat|Stack|Split\w*|Unbind|Chunk|AsStrided|Alias|Mean|Sum|"
+    r"AvgPool\w*|AdaptiveAvgPool\w*|MaxPool\w*|AdaptiveMaxPool\w*|MkldnnAdaptiveAvgPool2D|"
+    r"CudnnBatchNorm\w*|NativeBatchNorm|Relu|LeakyRelu|Prelu\w*|Upsample\w*|ReflectionPad\w*|ReplicationPad\w*|"
     r"ConstantPad\w*|MaskedFill|Where|ToCopy|Max|Min|Amax|Amin|Roll|Flip|Cumsum|Tril|Triu|Repeat|Unfold|Col2Im|Im2Col|"
     r"Scatter\w*|NativeDropout|PixelShuffle|PixelUnshuffle|Movedim|Swapaxes|Narrow|Diagonal|Abs|AccumulateGrad|"
     r"Governed|Gate)"
 )
-#: Nodes that are homogeneous while only one of their operands depends on the input.
-_PRODUCTS = frozenset({"Mul", "Bmm", "Div", "Baddbmm", "Dot"})
+#: Where products have their factors, of which only one may depend on the input.
+_FACTORS = {
+    "Mul": (0, 1), "Mm": (0, 1), "Bmm": (0, 1), "Mv": (0, 1), "Dot": (0, 1), "Linear": (0, 1), "Convolution": (0, 1),
+    "CudnnConvolution": (0, 1), "MkldnnConvolution": (0, 1), "Addmm": (1, 2), "Addmv": (1, 2), "Baddbmm": (1, 2),
+}  # fmt: skip
+
+
+def _homogeneous(name: str, live: list[bool]) -> bool:
+    """Whether a node's own backward pass is LRP-0, given which of its operands depend on the input."""
+    if name == "Div":
+        return not any(live[1:])
+    if name in _FACTORS:
+        return sum(live[i] for i in _FACTORS[name] if i < len(live)) < 2
+    return _HOMOGENEOUS.fullmatch(name) is not None
 
 
 def ungoverned_nodes(value: Tensor, treated: Collection[Any]) -> dict[str, int]:
@@ -32,10 +44,9 @@ def ungoverned_nodes(value: Tensor, treated: Collection[Any]) -> dict[str, int]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        feeding = [f for f, _ in node.next_functions if f is not None]
+        feeding = [f for f, _ in node.next_functions]
         waiting += feeding
         name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
-        if node in treated or _HOMOGENEOUS.fullmatch(name) or (name in _PRODUCTS and len(feeding) < 2):
-            continue
-        counts[name] = counts.get(name, 0) + 1
+        if node not in treated and not _homogeneous(name, [f is not None for f in feeding]):
+            counts[name] = counts.get(name, 0) + 1
     return counts

@@ -85,14 +85,14 @@ class Binding:
 
     def plan(self, sites: Sequence[Site]) -> None:
         """Settle the positions ``last`` and depth from the calls of a forward pass."""
-        deepest = max((s.rank for s in sites), default=0) or 1
+        deepest = max((s.rank for s in sites if s.operation in GROUPS["linear_like"]), default=0) or 1
         for number, entry in enumerate(self.ruleset.entries):
             if not self._late(entry):
                 continue
             matching = [s for s in sites if covers(entry.match, s)]
             if isinstance(entry.match.position, tuple):
                 low, high = entry.match.position
-                matching = [s for s in matching if low <= s.rank / deepest <= high]
+                matching = [s for s in matching if low <= min(1.0, s.rank / deepest) <= high]
             else:
                 matching = matching[-1:]
             self._planned[number] = frozenset(s.index for s in matching)

@@ -20,11 +20,11 @@ def stabilized(z: Tensor, stabilizer: Stabilizer) -> Tensor:
     The sign of 0 counts as positive. With an epsilon of 0, zeros become infinite, so that what is divided by them vanishes.
     """
     epsilon, relative = (stabilizer, False) if isinstance(stabilizer, int | float) else _read(stabilizer)
-    if epsilon == 0:
-        return torch.where(z == 0, torch.inf, z)
-    margin = epsilon * z.reshape(len(z), -1).square().mean(1).sqrt().reshape(-1, *[1] * (z.dim() - 1)) if relative else epsilon
+    margin = torch.as_tensor(epsilon, dtype=z.dtype, device=z.device)
+    if relative:
+        margin = margin * z.reshape(len(z), -1).square().mean(1).sqrt().reshape(-1, *[1] * (z.dim() - 1))
     moved = z + torch.where(z < 0, -margin, margin)
-    return torch.where(moved == 0, torch.inf, moved) if relative else moved
+    return torch.where(moved == 0, torch.inf, moved)
 
 
 def _read(stabilizer: Mapping[str, float | bool]) -> tuple[float, bool]:
