@@ -10,6 +10,7 @@ import random
 import sys
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ class Absent(MetaPathFinder):
         if fullname.partition(".")[0] in self.packages:
             message = f"{fullname} is kept out of a run with --only"
             raise ModuleNotFoundError(message, name=fullname)
+
+
+# Test models are imported as tests.plugins.models; at the end of the path, so that an installed attrkit is the one that is tested.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 def pytest_addoption(parser):

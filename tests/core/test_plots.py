@@ -17,8 +17,8 @@ import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from attrkit import Explanation  # noqa: E402
-from attrkit.views.colours import STOPS, paint, png, rgb, scale_of  # noqa: E402
 from attrkit.errors import MissingExtra, UnknownName, UsageError, UsageTypeError  # noqa: E402
+from attrkit.views.colours import STOPS, paint, png, rgb, scale_of  # noqa: E402
 from attrkit.views.html import summary  # noqa: E402
 from attrkit.views.pictures import picture  # noqa: E402
 from attrkit.views.plots import draw, inline  # noqa: E402
