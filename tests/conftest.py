@@ -31,7 +31,7 @@ class Absent(MetaPathFinder):
             raise ModuleNotFoundError(message, name=fullname)
 
 
-# Test models are imported as tests.plugins.models; at the end of the path, so that an installed attrkit is the one that is tested.
+# Test models are imported as tests.plugins.models. At the end of the path, so that an installed attrkit is what is tested.
 sys.path.append(str(Path(__file__).parents[1]))
 
 
