@@ -100,7 +100,7 @@ BAD = [
     (dict(layer=3), UsageTypeError, "layer must be a module or the path of one"),
     (dict(layer=nn.Linear(4, 5)), UnknownName, "layer Linear is not a module of the model Net"),
     (dict(layer="unused"), UsageError, "layer 'unused' never ran"),
-    (dict(layer="body", method="feature_ablation", feature_mask=torch.zeros(1, 5)), UsageTypeError, "must be an integer tensor"),
+    (dict(layer="body", method="feature_ablation", feature_mask=torch.zeros(1, 5)), UsageTypeError, "an integer tensor"),
     (dict(neuron=1), UsageError, "neuron needs layer="),
     (dict(layer="body", neuron=9), UsageError, r"neuron 9 is out of range: layer 'body' has shape \(5,\)"),
     (dict(layer="body", neuron=(1, 2)), UsageError, "must index each of the dimensions"),

@@ -329,8 +329,10 @@ def test_no_gradient_at_integers(attribute, name):
 
 @comparing
 def test_integers_on_a_path_are_taken_as_floats(attribute, name):
-    found = attribute(name, lambda x: (x**2).sum(1))(torch.tensor([[1, 2, 3]]), n_steps=4)
-    torch.testing.assert_close(found, torch.tensor([[1.0, 4.0, 9.0]]))
+    explained = attribute(name, lambda x: (x**2).sum(1))
+    torch.testing.assert_close(explained(torch.tensor([[1, 2, 3]]), n_steps=4), torch.tensor([[1.0, 4.0, 9.0]]))
+    found = explained(torch.tensor([[1, 2, 3]]), torch.tensor([[3, 0, 1]]), n_steps=4)
+    torch.testing.assert_close(found, torch.tensor([[-8.0, 4.0, 8.0]]))
 
 
 @comparing

@@ -60,10 +60,15 @@ def same(found, expected, tolerance=1e-10):
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
-def expected(rule, module, x, readout, bias="absorb", **options):
+def expected(rule, module, x, readout, bias="absorb", norm=None, **options):
     """Relevance at the input of a module, from the formula, example by example; at its output it is output times readout."""
     shape = x.shape[1:]
     W, reads, b = matrix(module, shape), matrix(module, shape, torch.ones_like), bias_of(module, shape)
+    if norm is not None:
+        zero = torch.zeros_like(module(x[:1]))
+        shift = norm(zero).flatten().detach()
+        scale = norm(zero + 1).flatten().detach() - shift
+        W, b = scale[:, None] * W, scale * b + shift
     known = {"full_bias": b} if rule == "gamma" else {}
     found = []
     for example in x.flatten(1):
@@ -115,6 +120,33 @@ def test_rule(explain, name, operation, bias, before):
         options = {**RULES[name], **more}
         found = relevance_of(explain, model, x, governed(rule, options))
         same(found, expected(rule, model.module, FIRST[before](x), model.readout.weight.detach()[0], **options))
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "zplus", "alphabeta", "gamma", "flat", "wsquare", "zbox"])
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "dense over time"])
+def test_a_batch_norm_is_merged_into_the_map_before_it(explain, rule, operation):
+    factory, shape = OPERATIONS[operation]
+    x, linear = draw(3, *shape), built(lambda: factory(bias=True))
+    output = linear(x)
+    norm = built(
+        lambda: {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[output.dim()](output.shape[1])
+    )
+    norm.weight.data[0] *= -1
+    readout = built(lambda: nn.Linear(output[0].numel(), 1, bias=False))
+    rules = ruleset(
+        entry({"path": "0"}, rule, **RULES[rule]), entry({"path": "3"}, "epsilon", epsilon=0), canonize=["merge_batch_norm"]
+    )
+    found = explain(nn.Sequential(linear, norm, nn.Flatten(), readout), x, "lrp", rules=rules).values["input"]
+    same(found, expected(rule, linear, x, readout.weight.detach()[0], norm=norm, **RULES[rule]))
+
+
+def test_a_sum_of_zero_is_moved_upwards(explain):
+    model, x = read(lambda bias: nn.Linear(2, 1), (2,), bias=True), torch.tensor([[1.5, -1.5]]).double()
+    model.module.weight.data[:] = 1
+    model.module.bias.data[:] = 2
+    model.readout.weight.data[:] = 1
+    found = relevance_of(explain, model, x, governed("epsilon", {"epsilon": 0.5, "bias": "zero"}))
+    same(found, x * 2 / 0.5)
 
 
 @pytest.mark.parametrize("rule", ["epsilon", "zplus", "alphabeta", "gamma", "flat", "wsquare", "zbox"])
