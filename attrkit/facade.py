@@ -257,7 +257,8 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
     body["attribute"] = _attributing(spec, body["_signature"])
     if spec.baseline == "none" and spec.complete != "no":
         body["compute_convergence_delta"] = _delta_without_baseline
-    _made[name] = type(name, _bases(spec, form), body)
+    cls: Any = type(name, _bases(spec, form), body)
+    _made[name] = cls
     return _made[name]
 
 
