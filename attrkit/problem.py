@@ -126,9 +126,17 @@ class Problem:
         """Zero at the site."""
         return tuple(map(torch.zeros_like, self.point))
 
-    def generator(self, sample: int) -> torch.Generator:
-        """The random generator of one sample; the same whatever shares a forward pass with it."""
-        return torch.Generator(self.inputs[0].device).manual_seed(hash((self.seed, sample)) & 0x7FFF_FFFF_FFFF_FFFF)
+    def generator(self, sample: int, example: int = 0) -> torch.Generator:
+        """The random generator, on the CPU, of one sample for one example; the same whatever shares a forward pass with it."""
+        return torch.Generator().manual_seed(hash((self.seed, example, sample)) & 0x7FFF_FFFF_FFFF_FFFF)
+
+    def normal(self, sample: int) -> Tensors:
+        """Standard normal numbers shaped like the site, from each example's own generator."""
+        drawn = []
+        for example in range(len(self.point[0])):
+            generator = self.generator(sample, example)
+            drawn.append([torch.randn(x.shape[1:], generator=generator, dtype=_floating(x)) for x in self.point])
+        return tuple(torch.stack(rows).to(x.device) for rows, x in zip(zip(*drawn, strict=True), self.point, strict=True))
 
     # Evaluation: the runner decides how many points share a forward pass. ``total`` says how many there are, to show progress.
 
@@ -157,6 +165,10 @@ class Problem:
     def propagate(self, ruleset: Any, parameters: Mapping[str, Any] | None = None) -> tuple[Tensor, Tensors]:
         """The objective, and its relevance at the site, with the operations' backward passes replaced by rules."""
         return self.runner.propagate(self, ruleset, parameters or {})
+
+
+def _floating(x: Tensor) -> torch.dtype:
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 
 def _between(start: Tensors, end: Tensors, alpha: float) -> Tensors:

@@ -191,3 +191,23 @@ def test_progress_is_shown_on_stderr(net: Any, capsys: pytest.CaptureFixture[str
     captured = capsys.readouterr()
     assert "feature_ablation: 100%" in captured.err
     assert not captured.out
+
+
+def test_random_draws_belong_to_their_seed_example_and_sample(net: Any, declared: Any) -> None:
+    @attrkit.method("dice", gradient=False, stochastic=True)
+    def dice(problem: Any, *, sample: int = 0) -> Any:
+        """Draw."""
+        return problem.normal(sample)
+
+    name = declared(dice)
+
+    def draw(x: Tensor = X, **kw: Any) -> Tensor:
+        return attrkit.explain(net, x, name, target=0, **kw).values["image"]
+
+    first = draw()
+    assert torch.equal(draw(), first)
+    assert torch.equal(draw(X[:2]), first[:2]), "an example's numbers do not depend on how many others there are"
+    assert not torch.equal(draw(seed=1), first)
+    assert not torch.equal(draw(sample=1), first)
+    assert len({tuple(row.tolist()) for row in first}) == len(first)
+    assert first.dtype is torch.float64

@@ -53,6 +53,7 @@ BY_DEFAULT = {
     "flat": {"stabilizer": DEFAULT},
     "wsquare": {"stabilizer": DEFAULT},
 }
+NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}  # by the dimensions of what they take
 FIRST = {"tanh": torch.tanh, "relu": torch.relu, "nothing": lambda x: x}
 
 
@@ -109,11 +110,14 @@ def relevance_of(explain, model, x, rules, **given):
     return explain(model, x, "lrp", rules=rules, **given).values["x"]
 
 
-@pytest.mark.parametrize("before", ["nothing", "tanh"])
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize(
+    ("before", "bias"),
+    [("nothing", True), ("nothing", False), ("tanh", True)],
+    ids=["at the input", "without bias", "further up"],
+)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", RULES)
-def test_rule(explain, name, operation, bias, before):
+def test_rule(explain, name, operation, before, bias):
     (factory, shape), rule = OPERATIONS[operation], name.partition(",")[0]
     model, x = read(factory, shape, bias, before), draw(3, *shape)
     for more in ({}, {"bias": "zero"}) if bias and rule != "flat" else ({},):
@@ -128,9 +132,7 @@ def test_a_batch_norm_is_merged_into_the_map_before_it(explain, rule, operation)
     factory, shape = OPERATIONS[operation]
     x, linear = draw(3, *shape), built(lambda: factory(bias=True))
     output = linear(x)
-    norm = built(
-        lambda: {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[output.dim()](output.shape[1])
-    )
+    norm = built(lambda: NORMS[output.dim()](output.shape[1]))
     norm.weight.data[0] *= -1
     readout = built(lambda: nn.Linear(output[0].numel(), 1, bias=False))
     rules = ruleset(
