@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from attrkit.errors import AttrkitError, AttrkitWarning, UsageError, UsageTypeError
+from attrkit.errors import AttrkitError, UsageError, UsageTypeError, warn
 from attrkit.hookspecs import hookimpl
 from attrkit.layers import LayerLike, ModuleLayer, Neuron, Selector, find_layer
 from attrkit.problem import Arguments, Problem, matched
@@ -109,8 +108,8 @@ def answer(spec: MethodSpec, request: Request, options: Mapping[str, Any], *, ou
             rules=runner.report,
         )
 
-    with torch.inference_mode(mode=False):
-        return isolated(request.model, compute)
+    registry.load_hooks()
+    return isolated(request.model, compute)
 
 
 def fit(request: Request, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
@@ -137,6 +136,8 @@ def _check(spec: MethodSpec, request: Request) -> None:
         raise UsageError(f"method {spec.name!r} needs baselines=, a tensor like the inputs with one or more rows")
     if request.rows is not None and (not isinstance(request.rows, int) or request.rows < 1):
         raise UsageError(f"internal_batch_size must be an integer of at least 1, or None, got {request.rows!r}")
+    if type(request.seed) is not int:
+        raise UsageTypeError(f"seed must be an integer, got {request.seed!r}")
     for name, tensor in zip(request.arguments.names, request.arguments.tensors, strict=True):
         if tensor.dim() == 0:
             raise UsageError(f"inputs: {name!r} is a single number; its first dimension must be the batch")
@@ -173,7 +174,7 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     bad = sum(int((~v.isfinite()).sum()) for v in values)
     if bad:
         total = sum(v.numel() for v in values)
-        warnings.warn(f"{spec.name}: {bad} of {total} attributions are not finite", AttrkitWarning, stacklevel=3)
+        warn(f"{spec.name}: {bad} of {total} attributions are not finite")
     return tuple(v.detach() for v in values)
 
 
@@ -199,10 +200,15 @@ def _per_layer(problem: Problem, passes: Passes, values: Tensors) -> list[Tensor
 
 
 def _delta(spec: MethodSpec, sites: list[Tensors], output: Tensor | None, baseline_output: Tensor | None) -> Tensor | None:
-    """Sum of the attributions minus the change of the objective, shape (batch,); (layers, batch) for several layers."""
+    """Sum of the attributions minus the change of the objective, shape (batch,); (layers, batch) for several layers.
+
+    None where the method promises no such sum, or a layer's rows are not the examples.
+    """
     if output is None or spec.complete == "no":
         return None
     change = output if baseline_output is None else output - baseline_output
+    if any(len(v) not in (1, len(change)) for values in sites for v in values):
+        return None
     deltas = [sum((v.flatten(1).sum(1) for v in values), torch.zeros_like(change)) - change for values in sites]
     return deltas[0] if len(deltas) == 1 else torch.stack(deltas)
 

@@ -69,7 +69,7 @@ class Attribution:
 
 
 class GradientAttribution(Attribution):
-    """Base of classes that use gradients; ``gradient_func`` may be replaced in a subclass."""
+    """Base of classes that use gradients; ``gradient_func`` is there for the ``attribute`` of subclasses to call."""
 
     gradient_func: Callable[..., Tensors] = staticmethod(gradients)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 
 
@@ -20,6 +23,10 @@ class UsageTypeError(UsageError, TypeError):
 
 class UsageIndexError(UsageError, IndexError):
     """An argument has too few or too many entries."""
+
+
+class ModelError(UsageError, RuntimeError):
+    """The model's forward pass refused what it was called with."""
 
 
 class UnknownName(UsageError, LookupError):
@@ -45,8 +52,34 @@ class RulesetError(UsageError):
         super().__init__("\n".join(self.problems))
 
 
+class UngovernedError(RulesetError, TypeError):
+    """A ruleset does not cover an operation of a model, and its fallback for that is ``error``."""
+
+
 class AttrkitWarning(UserWarning):
     """Something that a careful reader of the result should know."""
+
+
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
+def warn(message: str) -> None:
+    """Warn the caller, and whoever listens with :func:`heard`."""
+    listening = _heard.get()
+    if listening is not None:
+        listening.append(message)
+    warnings.warn(message, AttrkitWarning, stacklevel=3)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what is warned about in this block, by this thread; it is still warned about."""
+    listening: list[str] = []
+    token = _heard.set(listening)
+    try:
+        yield listening
+    finally:
+        _heard.reset(token)
 
 
 def did_you_mean(word: object, known: Iterable[object]) -> str:

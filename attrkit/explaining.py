@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attrkit.attributing import Answer, Request, answer, arguments_of
-from attrkit.errors import UsageError
+from attrkit.errors import UsageError, UsageTypeError, heard
 from attrkit.explanation import Explanation, plain
 from attrkit.layers import LayerLike, Selector
 from attrkit.registry import registry
@@ -69,6 +68,8 @@ def explain(
         UnknownName: no plugin provides the method, or the method has no such option.
         PluginUnavailable: the plugin that provides it is broken or ambiguous.
     """
+    if not isinstance(method, str | MethodSpec):
+        raise UsageTypeError(f"method must be the name of a method or its declaration, got {type(method).__name__}")
     spec = method if isinstance(method, MethodSpec) else registry.method(method)
     layers = _listed(layer)
     if neuron is not None and len(layers) != 1:
@@ -87,12 +88,9 @@ def explain(
         seed=seed,
         progress=spec.name if show_progress else "",
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with heard() as warned:
         found = answer(spec, request, chosen, outputs=True)
-    for w in caught:
-        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    return _explanation(spec, request, chosen, found, tuple(dict.fromkeys(str(w.message) for w in caught)))
+    return _explanation(spec, request, chosen, found, tuple(dict.fromkeys(warned)))
 
 
 def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, ...]:
@@ -106,7 +104,7 @@ def _explanation(
 ) -> Explanation:
     return Explanation(
         values=dict(zip(_names(request, found), found.values, strict=True)),
-        inputs=dict(zip(request.arguments.names, (t.detach() for t in request.arguments.tensors), strict=True)),
+        inputs=dict(zip(request.arguments.names, (t.detach().clone() for t in request.arguments.tensors), strict=True)),
         method=spec.name,
         options={k: plain(v) for k, v in spec.resolve(options).items()},
         where=str(request.where),
@@ -150,7 +148,7 @@ def _predicted(model: Any, arguments: Any) -> list[int]:
     """The index of each example's largest output."""
     from attrkit.runner import isolated
 
-    args, kwargs = arguments.call(arguments.tensors, 1, slice(0, len(arguments)))
+    args, kwargs = arguments.call(tuple(t.clone() for t in arguments.tensors), 1, slice(0, len(arguments)))
     with torch.no_grad():
         output = output_tensor(isolated(model, lambda forward: forward(*args, **kwargs)))
     if output.dim() != 2:

@@ -58,7 +58,7 @@ class Explanation:
         warnings: what was warned about on the way.
     """
 
-    values: Mapping[str, Tensor]
+    values: Mapping[str, Tensor] = attrs.field(repr=lambda values: str({name: tuple(t.shape) for name, t in values.items()}))
     inputs: Mapping[str, Tensor] = attrs.field(factory=dict, repr=False)
     method: str
     options: Mapping[str, Any] = attrs.field(factory=dict)

@@ -43,15 +43,15 @@ class Arguments:
 
 
 def tiled(value: Any, n: int, copies: int, part: slice) -> Any:
-    """``copies`` copies of a part of what belongs to each of ``n`` examples; anything else as it is."""
-    if isinstance(value, Tensor):
-        if value.dim() == 0 or len(value) != n:
-            return value
-        rows = value[part]
-        return rows if copies == 1 else rows.repeat(copies, *[1] * (rows.dim() - 1))
-    if isinstance(value, list) and len(value) == n and n > 1:
-        return value[part] * copies
-    return value
+    """``copies`` copies of a part of a tensor with a row for each of ``n`` examples; anything else as it is.
+
+    Tensors are always copied, so that the model may write into them.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    if value.dim() == 0 or len(value) != n:
+        return value.clone()
+    return value[part].repeat(copies, *[1] * (value.dim() - 1))
 
 
 @attrs.define(slots=False)

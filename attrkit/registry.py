@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points, version
@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 from pluggy import PluginManager
 
 from attrkit import hookspecs
-from attrkit.errors import AttrkitWarning, PluginUnavailable, UnknownName, did_you_mean
-from attrkit.specs import Declared, MethodSpec, RuleSpec
+from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean, warn
+from attrkit.specs import Declared, MethodSpec, RulesetSource, RuleSpec
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Kind = Literal["methods", "rules", "rulesets"]
 KINDS: tuple[Kind, ...] = ("methods", "rules", "rulesets")
 Spec = TypeVar("Spec", bound=Declared)
+_KINDS: dict[Kind, type] = {"methods": MethodSpec, "rules": RuleSpec, "rulesets": RulesetSource}
 
 
 class State(StrEnum):
@@ -102,6 +103,7 @@ class Registry:
         self.manager.add_hookspecs(hookspecs)
         self.manager.hook.attrkit_configure.call_historic(kwargs={"registry": self})
         self.plugins: dict[str, Plugin] = {}
+        self._provided: dict[str, dict[Kind, list[Any]]] = {}  # by owner
         if autoload:
             for target in entry_points(group=hookspecs.PROJECT):
                 self._note(target)
@@ -142,15 +144,14 @@ class Registry:
         """
         label = name or getattr(plugin, "name", None) or getattr(plugin, "__name__", None) or repr(plugin)
         with self._lock:
-            previous = self.manager.unregister(name=label) if self.manager.has_plugin(label) else None
+            previous = self._forget(label)
             try:
                 self._admit(plugin, label)
                 self._refuse_clash(label)
             except Exception:
-                if self.manager.has_plugin(label):
-                    self.manager.unregister(name=label)
+                self._forget(label)
                 if previous is not None:
-                    self.manager.register(previous, label)
+                    self._admit(previous, label)
                 raise
 
     def _admit(self, plugin: object, label: str) -> None:
@@ -158,12 +159,31 @@ class Registry:
         self.manager.register(plugin, label)
         try:
             self.manager.check_pending()
-            for name, _, owner in self._declared("methods"):
-                if owner == label and find_spec(f"attrkit.{name}"):
-                    raise PluginUnavailable(f"method {name!r} has the name of a module of attrkit; rename it")  # noqa: TRY301
+            self._provided[label] = {kind: list(self._asked(kind, label)) for kind in KINDS}
+            for spec in self._provided[label]["methods"]:
+                if find_spec(f"attrkit.{spec.name}"):
+                    raise PluginUnavailable(f"method {spec.name!r} has the name of a module of attrkit; rename it")  # noqa: TRY301
         except BaseException:
-            self.manager.unregister(name=label)
+            self._forget(label)
             raise
+
+    def _asked(self, kind: Kind, label: str) -> Iterator[Any]:
+        """What one plugin's hook declares. Raises PluginUnavailable when that is something else."""
+        for impl in getattr(self.manager.hook, f"attrkit_{kind}").get_hookimpls():
+            if impl.plugin_name != label:
+                continue
+            declared = impl.function()
+            if not isinstance(declared, Iterable) or not all(isinstance(d, _KINDS[kind]) for d in declared):
+                wanted = _KINDS[kind].__name__
+                raise PluginUnavailable(f"its attrkit_{kind} must return a tuple of {wanted}, it returned {declared!r}")
+            for each in declared:
+                if isinstance(each, RulesetSource):
+                    files(each.package)  # raises where there is no such package
+                yield each
+
+    def _forget(self, label: str) -> object | None:
+        self._provided.pop(label, None)
+        return self.manager.unregister(name=label) if self.manager.has_plugin(label) else None
 
     def _refuse_clash(self, label: str) -> None:
         for kind in KINDS:
@@ -179,9 +199,11 @@ class Registry:
                 return plugin.state is State.LOADED
             try:
                 self._admit(plugin.target.load(), plugin.key)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything when it is imported
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a plugin may raise anything when it is imported
                 plugin.state, plugin.error, plugin.reason = State.BROKEN, error, f"{type(error).__name__}: {error}"
-                warnings.warn(f"attrkit plugin {plugin.key} did not load: {plugin.reason}", AttrkitWarning, stacklevel=2)
+                warn(f"attrkit plugin {plugin.key} did not load: {plugin.reason}")
             else:
                 plugin.state = State.LOADED
             return plugin.state is State.LOADED
@@ -191,13 +213,19 @@ class Registry:
         for plugin in list(self.plugins.values()):
             self.load(plugin)
 
+    def load_hooks(self) -> None:
+        """Load what may take part in a run: plugins whose entry point names a module, not a declaration in one."""
+        for plugin in list(self.plugins.values()):
+            if not plugin.target.attr:
+                self.load(plugin)
+
     # Lookup.
 
     def _declared(self, kind: Kind) -> Iterator[tuple[str, Any, str]]:
         """Name, declaration and owner of everything of a kind that is loaded."""
-        for impl in getattr(self.manager.hook, f"attrkit_{kind}").get_hookimpls():
-            for declared in impl.function() or ():
-                yield getattr(declared, "name", None) or declared.package, declared, impl.plugin_name
+        for owner, provided in self._provided.items():
+            for declared in provided[kind]:
+                yield getattr(declared, "name", None) or declared.package, declared, owner
 
     def _find(self, kind: Kind, name: str) -> Any:
         """The loaded declaration of that name; of several, the one whose entry point has the name too."""

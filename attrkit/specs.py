@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
-from attrkit.errors import UnknownName, UsageError, did_you_mean
+from attrkit.errors import UnknownName, UsageError, UsageTypeError, did_you_mean
 from attrkit.hookspecs import hookimpl
 
 
@@ -78,6 +78,17 @@ def _options(function: Callable[..., Any]) -> tuple[Option, ...]:
     return tuple(found)
 
 
+_SIMPLE: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None)}
+
+
+def _fits(annotation: str, value: Any) -> bool:
+    """Whether a value is of one of the types of an annotation; what is not simple always fits."""
+    names = [name.strip() for name in annotation.split("|")]
+    if any(name not in _SIMPLE for name in names):
+        return True
+    return any(isinstance(value, _SIMPLE[n]) and (n == "bool" or not isinstance(value, bool)) for n in names)
+
+
 def _by_reference(module: str, qualname: str) -> Any:
     return getattr(sys.modules.get(module) or import_module(module), qualname)
 
@@ -116,6 +127,9 @@ class Declared:
             if name not in known:
                 options = ", ".join(map(str, self.options)) or "none"
                 raise UnknownName(f"{self.name} has no option {name!r}.{did_you_mean(name, known)} Its options: {options}")
+        for option in self.options:
+            if option.name in given and not _fits(option.type, given[option.name]):
+                raise UsageTypeError(f"{option.name} must be {option.type}, got {given[option.name]!r}")
         return {**known, **given}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -208,7 +222,6 @@ class RuleSpec(Declared):
             turns into the quotient.
         identity: whether it hands relevance through an elementwise operation unchanged; where the operation is homogeneous
             of degree one, its own backward pass does just that.
-        conserves: whether relevance sums to the same at input and output once biases are excluded.
     """
 
     operations: frozenset[str] = attrs.field(converter=frozenset, kw_only=True, default=frozenset({"linear_like"}))
@@ -216,7 +229,6 @@ class RuleSpec(Declared):
         kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "quotient", "cotangent"))
     )
     identity: bool = attrs.field(kw_only=True, default=False)
-    conserves: bool = attrs.field(kw_only=True, default=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a function that cannot be called as a rule."""

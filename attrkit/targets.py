@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import attrs
@@ -51,8 +52,8 @@ class Target:
         """
         if target is None or isinstance(target, Target):
             return target or cls()
-        if isinstance(target, int) and not isinstance(target, bool):
-            return cls((target,))
+        if isinstance(target, Integral) and not isinstance(target, bool):  # numpy's integers too
+            return cls((int(target),))
         if isinstance(target, Mapping) and target.keys() == {"index"}:  # as to_json describes a tuple
             target = tuple(target["index"])
         if isinstance(target, tuple) and all(isinstance(i, int) for i in target):
@@ -91,7 +92,7 @@ class Target:
         if self.index is None and self.rows is None:
             if output.dim() == 0 or output.shape == (1,):
                 return output.reshape(1)
-            if output[0].numel() != 1:
+            if output.shape[1:].numel() != 1:
                 raise UsageError(
                     f"target is missing: the model returns {tuple(output.shape[1:])} numbers per example; choose one by target="
                 )

@@ -51,7 +51,7 @@ def explain(
     as_json: bool,
     **request: Any,
 ) -> None:
-    r"""Explain what MODEL answers to DATA, and save it.
+    """Explain what MODEL answers to DATA, and save it.
 
     \b
     MODEL  package.module:name, file.py:name (a module, or what makes one when called)
@@ -59,7 +59,7 @@ def explain(
     DATA   a .npy, .npz, .pt, .safetensors or .csv file, or sklearn:digits,
            sklearn:breast_cancer, sklearn:iris, sklearn:wine; numbers with a
            point take the precision of the model's parameters.
-    """
+    """  # noqa: D301 - click reads the escape
     import attrkit
     from attrkit.registry import registry
 

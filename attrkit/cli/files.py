@@ -33,7 +33,7 @@ def read_torch(path: str) -> Any:
         return torch.load(existing(path), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path!r} is not read: it holds more than tensors, and could run code; save tensors only") from error
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, EOFError, IndexError, ValueError, KeyError) as error:
         raise UsageError(f"{path!r} is no file of torch.save: {error}") from error
 
 

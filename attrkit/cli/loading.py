@@ -41,7 +41,7 @@ def _exported(source: str) -> nn.Module:
         raise UsageError(f"model {source!r}: there is no such file")
     try:
         return torch.export.load(source).module()
-    except Exception as error:  # what a model's author wrote may raise anything
+    except (Exception, SystemExit) as error:  # what a model's author wrote may raise anything
         raise UsageError(f"model {source!r}: torch.export.load failed: {_said(error)}") from error
 
 
@@ -73,7 +73,7 @@ def _module(place: str, source: str) -> Any:
         sys.path.insert(0, folder)
     try:
         return _executed(Path(place)) if is_file else import_module(place)
-    except Exception as error:  # what a model's author wrote may raise anything
+    except (Exception, SystemExit) as error:  # what a model's author wrote may raise anything
         doing = f"running {place}" if is_file else f"importing {place}, also from {folder},"
         raise UsageError(f"model {source!r}: {doing} failed: {_said(error)}") from error
 
@@ -99,7 +99,7 @@ def _called(make: Any, source: str) -> Any:
         raise UsageError(f"model {source!r}: making it needs {', '.join(needed)}; name a function that takes no arguments")
     try:
         return make()
-    except Exception as error:  # what a model's author wrote may raise anything
+    except (Exception, SystemExit) as error:  # what a model's author wrote may raise anything
         raise UsageError(f"model {source!r}: calling it failed: {_said(error)}") from error
 
 
@@ -113,5 +113,5 @@ def _fill(model: nn.Module, weights: str) -> None:
         raise UsageError(f"weights {weights!r} do not fit {type(model).__name__}: {_said(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")

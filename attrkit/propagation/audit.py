@@ -25,17 +25,24 @@ _FACTORS = {
 }  # fmt: skip
 
 
+#: Linear maps, which a rule must govern, or the ruleset must say that none does.
+LINEAR = frozenset(_FACTORS) - {"Mul"}
+
+
 def _homogeneous(name: str, live: list[bool]) -> bool:
     """Whether a node's own backward pass is LRP-0, given which of its operands depend on the input."""
     if name == "Div":
         return not any(live[1:])
-    if name in _FACTORS:
-        return sum(live[i] for i in _FACTORS[name] if i < len(live)) < 2
+    if name == "Mul":
+        return sum(live) < 2
     return _HOMOGENEOUS.fullmatch(name) is not None
 
 
 def ungoverned_nodes(value: Tensor, treated: Collection[Any]) -> dict[str, int]:
-    """How often each kind of node that is neither homogeneous nor treated stands between ``value`` and the inputs."""
+    """How often each kind of node that is neither homogeneous nor treated stands between ``value`` and the inputs.
+
+    Linear maps are among them: their own backward pass is a rule, LRP-0, but nobody chose it.
+    """
     seen: set[Any] = set()
     waiting = [value.grad_fn]
     counts: dict[str, int] = {}
@@ -47,6 +54,9 @@ def ungoverned_nodes(value: Tensor, treated: Collection[Any]) -> dict[str, int]:
         feeding = [f for f, _ in node.next_functions]
         waiting += feeding
         name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
-        if node not in treated and not _homogeneous(name, [f is not None for f in feeding]):
-            counts[name] = counts.get(name, 0) + 1
+        live = [f is not None for f in feeding]
+        if node not in treated and not _homogeneous(name, live):
+            product = sum(live[i] for i in _FACTORS.get(name, ()) if i < len(live)) > 1
+            label = f"{name} of two factors that both depend on the input" if product else name
+            counts[label] = counts.get(label, 0) + 1
     return counts

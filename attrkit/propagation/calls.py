@@ -68,7 +68,7 @@ class Call:
         """A linear map of ``x``."""
         governing = self.rewriter.governing(self, x)
         if governing is None or not live(x):
-            return self.run()
+            return self.rewriter.treated(self.run(), x)
         step = OperationStep(
             self.operation, self.rewriter.path, linear, weight.detach(), None if bias is None else bias.detach()
         )
@@ -76,8 +76,9 @@ class Call:
 
     def affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Any:
         """An affine map per channel, which is merged into the linear map that made ``x`` where the ruleset says so."""
-        made = self.rewriter.made(x)
-        if self.rewriter.merges and made and made.step and made.governing and made.source is not None:
+        made = self.rewriter.made(x) if self.rewriter.merges else None
+        fits = made is not None and made.step is not None and made.step.map is not None and made.step.map.channels_second(x)
+        if fits and made and made.step and made.governing and made.source is not None:
             self.rewriter.report.append(Row(self.rewriter.path, self.operation, f"merged into {made.step.path or 'the model'}"))
             step = made.step.merged(scale.detach(), shift.detach())
             return self.rewriter.connected(made.source, self.run, step, made.governing)

@@ -30,6 +30,10 @@ class LinearMap(Protocol):
         """The weight with each output channel multiplied by a number."""
         ...
 
+    def channels_second(self, output: Tensor) -> bool:
+        """Whether an output's channels are its second dimension, where a batch norm looks for them."""
+        ...
+
 
 @attrs.frozen
 class Dense:
@@ -51,6 +55,10 @@ class Dense:
         """Scale the rows."""
         return weight * scale.unsqueeze(-1)
 
+    def channels_second(self, output: Tensor) -> bool:
+        """Only without dimensions in between."""
+        return output.dim() == 2
+
 
 @attrs.frozen
 class Product:
@@ -71,6 +79,10 @@ class Product:
     def scaled(self, weight: Tensor, scale: Tensor) -> Tensor:
         """Scale the columns."""
         return weight * scale
+
+    def channels_second(self, output: Tensor) -> bool:
+        """Only without dimensions in between."""
+        return output.dim() == 2
 
 
 @attrs.frozen
@@ -110,6 +122,10 @@ class Convolution:
             return weight * scale.reshape(-1, *[1] * (self.dims + 1))
         parts = zip(weight.chunk(self.groups), scale.chunk(self.groups), strict=True)
         return torch.cat([w * s.reshape(1, -1, *[1] * self.dims) for w, s in parts])
+
+    def channels_second(self, output: Tensor) -> bool:
+        """With a batch dimension."""
+        return output.dim() == self.dims + 2
 
     def _geometry(self) -> tuple[Sequence[int], Sequence[int], Sequence[int], bool, Sequence[int], int]:
         return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups

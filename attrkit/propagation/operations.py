@@ -203,5 +203,5 @@ RESHAPES: frozenset[Any] = frozenset(
         "squeeze",
         "contiguous",
     )
-    + found("unflatten", "flip", "roll")
+    + found("unflatten", "flip", "roll", "pad")
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from attrkit.errors import AttrkitWarning, RulesetError
-from attrkit.propagation.audit import ungoverned_nodes
+from attrkit.errors import UngovernedError, warn
+from attrkit.propagation.audit import LINEAR, ungoverned_nodes
 from attrkit.propagation.binding import Binding, Site, kind_of
 from attrkit.propagation.calls import Call, Made, Row
 from attrkit.propagation.modulepath import ModulePath
@@ -163,10 +162,15 @@ class Rewriter:
         self.treated(output)
         return output
 
-    def treated(self, output: Any) -> Any:
-        """An output whose operation was decided about: the audit passes it by."""
-        if isinstance(output, Tensor) and output.grad_fn is not None:
-            self._treated.add(output.grad_fn)
+    def treated(self, output: Any, *inputs: Any) -> Any:
+        """An output whose operation was decided about: the audit passes by all its nodes down to the inputs'."""
+        stop = {t.grad_fn for t in inputs if isinstance(t, Tensor)}
+        waiting = [output.grad_fn] if isinstance(output, Tensor) else []
+        while waiting:
+            node = waiting.pop()
+            if node is not None and node not in self._treated and node not in stop:
+                self._treated.add(node)
+                waiting += [f for f, _ in node.next_functions] if inputs else []
         return output
 
     def keep(self, value: Tensor) -> Kept:
@@ -218,22 +222,22 @@ class Rewriter:
         """Report what no rule governed on the way from the inputs to ``value``.
 
         Raises:
-            RulesetError: the ruleset's fallback for something that was found is ``error``.
+            UngovernedError: the ruleset's fallback for something that was found is ``error``.
         """
-        unknown = self.binding.ruleset.fallback.unknown
-        names = ungoverned_nodes(value, self._treated) if unknown != "gradient" else {}
-        found = [f"operation {name} ({count} times), which no rule can govern yet" for name, count in names.items()]
-        if unknown == "error":
-            origin = self.binding.ruleset.origin or self.binding.ruleset.name
-            self.problems += [
-                f"{origin}: the model uses {f}; set fallback.unknown: warn to keep its own gradient" for f in found
-            ]
-        else:
-            self._warned += [f"the model uses {f}: its own gradient is kept" for f in found]
+        ruleset = self.binding.ruleset
+        for name, count in ungoverned_nodes(value, self._treated).items():
+            kind = "linear" if name in LINEAR else "unknown"
+            choice = getattr(ruleset.fallback, kind)
+            found = f"the model uses operation {name} ({count} times), which no rule can govern yet"
+            if choice == "error":
+                advice = f"set fallback.{kind}: warn to keep its own gradient"
+                self.problems.append(f"{ruleset.origin or ruleset.name}: {found}; {advice}")
+            elif choice == "warn":
+                self._warned.append(f"{found}: its own gradient is kept")
         if self.problems:
-            raise RulesetError(list(dict.fromkeys(self.problems)))
+            raise UngovernedError(list(dict.fromkeys(self.problems)))
         for text in dict.fromkeys(self._warned):
-            warnings.warn(f"ruleset {self.binding.ruleset.name}: {text}", AttrkitWarning, stacklevel=2)
+            warn(f"ruleset {self.binding.ruleset.name}: {text}")
 
 
 def _untracked(value: Any) -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import types
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from enum import Enum
 from functools import partial
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +20,8 @@ _ATOMS = frozenset({
     type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, torch.layout, type(Ellipsis),
 })  # fmt: skip
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type)
-_DEEPEST = 3  # of plain objects that are attributes of modules, like a transformer's configuration
+_INERT = (types.ModuleType, Enum, logging.Logger, weakref.ref, torch.Generator)  # what they are does not change
+_DEEPEST = 8  # of plain objects within plain objects, like a transformer's configuration
 
 
 class _Same:
@@ -37,14 +42,16 @@ class _Same:
 class Census:
     """Everything that a forward pass of ``root`` may read, found by walking modules, containers and plain objects.
 
-    ``tokens`` compare equal exactly when nothing of it was edited; values of parameters and buffers do not count, because a
-    copy shares or refreshes them.
+    ``tokens`` compare equal while nothing of it is edited; values of tensors do not count, because a copy shares or refreshes
+    them. ``unread`` says that something was met whose inside cannot be seen, so that equal tokens prove nothing.
     """
 
     root: nn.Module
     tokens: list[Any] = attrs.field(factory=list, init=False)
     modules: dict[int, nn.Module] = attrs.field(factory=dict, init=False)
     parameters: dict[int, nn.Parameter] = attrs.field(factory=dict, init=False)
+    buffers: dict[int, Tensor] = attrs.field(factory=dict, init=False)
+    unread: bool = attrs.field(default=False, init=False)
     tensors: dict[int, Tensor] = attrs.field(factory=dict, init=False)
     functions: list[Any] = attrs.field(factory=list, init=False)
     _seen: set[int] = attrs.field(factory=set, init=False)
@@ -65,7 +72,9 @@ class Census:
             self.tokens.append(kind)
         elif isinstance(value, nn.Module):
             self._add_module(value)
-        elif isinstance(value, list | tuple | set | frozenset | dict):
+        elif isinstance(value, np.ndarray):
+            self.tokens += (kind, value.shape, hashlib.sha1(value.tobytes(), usedforsecurity=False).digest())
+        elif isinstance(value, list | tuple | set | frozenset | dict | deque):
             self._seen.add(id(value))
             self._add_items(value, depth)
         else:
@@ -91,6 +100,8 @@ class Census:
                 self._add(value, 0)
         for buffer in buffers.values():
             self._add_shared(buffer)
+            if buffer is not None:
+                self.buffers[id(buffer)] = buffer
 
     def _add_shared(self, tensor: Tensor | None) -> None:
         """A tensor whose values a copy shares or refreshes: only its place in memory counts."""
@@ -104,9 +115,9 @@ class Census:
             self.parameters[id(tensor)] = tensor
             self._add_shared(tensor)
         else:
-            self.tensors[id(tensor)] = tensor
+            if id(tensor) not in self.buffers:
+                self.tensors[id(tensor)] = tensor
             self._add_shared(tensor)
-            self.tokens.append(tensor._version)
 
     def _add_object(self, value: Any, depth: int) -> None:
         self._seen.add(id(value))
@@ -119,10 +130,12 @@ class Census:
             parts = (value.__func__,) if isinstance(value, types.MethodType) else (value.func, value.args, value.keywords)
             for part in parts:
                 self._add(part, depth)
-        elif depth < _DEEPEST and (fields := getattr(value, "__dict__", None)):
-            self._add_items(fields, depth + 1)
-        else:
+        elif isinstance(value, _INERT):
             self.tokens.append(id(value))
+        elif depth < _DEEPEST and not hasattr(type(value), "__slots__") and hasattr(value, "__dict__"):
+            self._add_items(vars(value), depth + 1)
+        else:
+            self.unread = True
 
     def leads_back(self) -> bool:
         """Whether a function among the attributes or hooks closes over a module of this model: a copy would run that module."""

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from attrkit.errors import AttrkitWarning, UsageTypeError
+from attrkit.errors import UsageTypeError, warn
 from attrkit.layers import ModuleLayer
 from attrkit.runner.replica import CopyRefusedError, Lease
 from attrkit.runner.sizing import Sizing
 
 T = TypeVar("T")
+_learnt: WeakKeyDictionary[Any, dict[Any, Sizing]] = WeakKeyDictionary()
 _depth = threading.local()  # the innermost guarded call of each thread
 
 
@@ -30,13 +32,14 @@ class _LedBackError(Exception):
 
 def unwrapped(model: Any) -> Any:
     """The model inside torch.compile, DataParallel and DistributedDataParallel."""
-    while True:
+    while not isinstance(model, torch.jit.ScriptModule):
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
         elif isinstance(model, nn.Module) and isinstance(vars(model).get("_modules", {}).get("_orig_mod"), nn.Module):
             model = model._orig_mod
         else:
-            return model
+            break
+    return model
 
 
 def root_of(model: Any) -> nn.Module | None:
@@ -94,13 +97,15 @@ def _in_training(root: nn.Module | None) -> bool:
     found = root is not None and next((m for m in root.modules() if m.training and _sensitive(m)), None)
     if not found:
         return False
-    warnings.warn(
-        f"the model is in training mode: {type(found).__name__} makes its output depend on chance or on the other examples; "
-        "call model.eval() first unless you mean it",
-        AttrkitWarning,
-        stacklevel=2,
-    )
+    _warn_of_training(found)
     return True
+
+
+def _warn_of_training(module: nn.Module) -> None:
+    warn(
+        f"the model is in training mode: {type(module).__name__} makes its output depend on chance or on the other examples; "
+        "call model.eval() first unless you mean it"
+    )
 
 
 def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
@@ -110,24 +115,33 @@ def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
     """
     root = root_of(model)
     training = _in_training(root)
-    try:
-        lease = Lease.take(root) if root is not None else None
-    except CopyRefusedError:
-        lease = None
-    if lease is not None and root is not None:
+    with torch.inference_mode(mode=False):
         try:
-            with _random_state_kept(lease, training=training):
-                call = _rebound(model, root, lease.replica.root)
-                if lease.pool.draws is None:
-                    call = _watched(call, root)
-                result = compute(Forward(call, lease.replica.root, training=training, sizes=lease.pool.sizes))
-        except _LedBackError:
-            lease.refuse("a forward pass of its copy ran the model's own modules")
-        else:
-            lease.give_back()
-            return result
-    with _guarded(root) as guard, _random_state_kept(None, training=training):
-        return compute(Forward(unwrapped(model), root, guard, training=training))
+            lease = Lease.take(root) if root is not None else None
+        except CopyRefusedError:
+            lease = None
+        if lease is not None and root is not None:
+            try:
+                with _random_state_kept(lease, training=training):
+                    call = _rebound(model, root, lease.replica.root)
+                    if lease.pool.draws is None:
+                        call = _watched(call, root)
+                    result = compute(Forward(call, lease.replica.root, training=training, sizes=lease.pool.sizes))
+            except _LedBackError:
+                lease.refuse("a forward pass of its copy ran the model's own modules")
+            else:
+                lease.give_back()
+                return result
+        with _guarded(root) as guard, _random_state_kept(None, training=training):
+            return compute(Forward(unwrapped(model), root, guard, training=training, sizes=_learnt_of(model)))
+
+
+def _learnt_of(model: Any) -> dict[Any, Sizing]:
+    """What was learnt in earlier calls of a model that is not copied."""
+    try:
+        return _learnt.setdefault(model, {})
+    except TypeError:  # it takes no weak references, or has no hash
+        return {}
 
 
 def _watched(call: Callable[..., Any], root: nn.Module) -> Callable[..., Any]:
@@ -161,9 +175,10 @@ def _watched(call: Callable[..., Any], root: nn.Module) -> Callable[..., Any]:
 def _random_state_kept(lease: Lease | None, *, training: bool) -> Iterator[None]:
     """Put the global generators of torch back where a forward pass draws from them.
 
-    A model that was seen not to draw is left out, so that other threads keep their own stream of random numbers.
+    For a model that was seen not to draw, that is done only while no other thread runs, whose stream it might be.
     """
-    if lease is not None and lease.pool.draws is False and not training:
+    others = lease is not None and lease.pool.draws is False and not training and threading.active_count() > 1
+    if others:
         yield
         return
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
@@ -174,7 +189,7 @@ def _random_state_kept(lease: Lease | None, *, training: bool) -> Iterator[None]
         after = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
         drew = any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
         if lease is not None:
-            lease.pool.draws = drew
+            lease.pool.draws = drew or bool(lease.pool.draws)
         if drew:
             torch.set_rng_state(before[0])
             for d, state in zip(cuda, before[1:], strict=True):
@@ -199,9 +214,11 @@ def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], 
         def save(module: nn.Module, _: Any = None) -> None:
             if threading.get_ident() == thread and id(module) not in saved:
                 saved.add(id(module))
+                if root is None and module.training and _sensitive(module):
+                    _warn_of_training(module)
                 for buffer in module.buffers(recurse=False):
                     stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(buffer))
-                stack.callback(_restore, module, dict(vars(module)), _values(module))
+                stack.callback(_restore, module, _attributes(module), _values(module))
 
         stack.callback(setattr, _depth, "innermost", outer)
         _depth.innermost = token
@@ -213,17 +230,29 @@ def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], 
 
 
 def _values(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    return [(b, b.detach().clone()) for b in module._buffers.values() if b is not None]
+    return [(b, b.detach().clone()) for b in module.buffers(recurse=False)]
 
 
-def _restore(module: nn.Module, attributes: dict[str, Any], values: list[tuple[Tensor, Tensor]]) -> None:
+def _restore(module: nn.Module, attributes: dict[str, tuple[Any, Any]], values: list[tuple[Tensor, Tensor]]) -> None:
     fields = vars(module)
     for name in fields.keys() - attributes.keys():
         del fields[name]
-    for name, value in attributes.items():
+    for name, (value, copied) in attributes.items():
         if fields.get(name) is not value:
             fields[name] = value
+        if isinstance(value, list) and copied is not None and value != copied:
+            value[:] = copied
+        elif isinstance(value, dict | set) and copied is not None and value != copied:
+            value.clear()
+            value.update(copied)
     with torch.no_grad():
         for buffer, value in values:
             if not torch.equal(buffer, value):
                 buffer.copy_(value)
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Each attribute, and a copy of what is in it where that is a list, a set or a dictionary of the user's own."""
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_")}
+    copied = {k: copy.copy(v) if isinstance(v, list | set | dict) else None for k, v in own.items()}
+    return {k: (v, copied.get(k)) for k, v in vars(module).items()}

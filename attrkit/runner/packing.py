@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice, repeat
 from typing import TypeAlias
 
@@ -26,6 +27,11 @@ class Outcome:
     at: Tensors = ()
     gradient: Tensors = ()
 
+    def close(self, other: Outcome) -> bool:
+        """Whether two outcomes are the same up to rounding."""
+        mine, theirs = (self.value, *self.at, *self.gradient), (other.value, *other.at, *other.gradient)
+        return all(_close(a, b) for a, b in zip(mine, theirs, strict=True))
+
     @classmethod
     def joined(cls, parts: list[Outcome]) -> Outcome:
         """The outcome for a batch from those of its parts."""
@@ -47,6 +53,13 @@ class Outcome:
         return [Outcome(*parts) for parts in zip(self.value.split(rows), at, gradient, strict=False)]
 
 
+def _close(a: Tensor, b: Tensor) -> bool:
+    if not a.is_floating_point():
+        return bool(torch.equal(a, b))
+    scale = float(b.abs().nan_to_num().amax()) if b.numel() else 0.0
+    return bool(torch.allclose(a, b, rtol=1e-2, atol=1e-3 * scale, equal_nan=True))
+
+
 #: One forward pass: the moving tensors, how many points they hold, and which part of the batch.
 Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 
@@ -55,12 +68,16 @@ Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 class Packing:
     """Packs points over a batch of ``n`` examples into passes of as many rows as ``sizing`` says.
 
+    The first time that points share a pass, one of them is evaluated alone too; where that differs, none share one any more.
+
     ``apart`` keeps points from sharing a pass, for models whose rows influence one another.
     """
 
     n: int
     sizing: Sizing
+    learnt: Sizing  # of passes like these: whether points may share one
     apart: bool = False
+    uncounted: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def stream(self, points: Iterable[Tensors], evaluate: Evaluate, executor: Executor) -> Iterator[Outcome]:
         """The outcome of each point, in order."""
@@ -77,11 +94,25 @@ class Packing:
             group = after
 
     def _group(self, group: list[Tensors], more: bool, evaluate: Evaluate) -> list[Outcome]:  # noqa: FBT001 - of _groups
+        if len(group) > 1 and self.learnt.interact:
+            return [evaluate(point, 1, slice(0, self.n)) for point in group]
         try:
             with self.sizing.observed(len(group) * self.n, more=more):
-                return self._packed(group, evaluate)
+                outcomes = self._packed(group, evaluate)
         except UnpackableError:
             return [evaluate(point, 1, slice(0, self.n)) for point in group]
+        if len(group) > 1 and self.learnt.interact is None:
+            return self._checked(group, outcomes, evaluate)
+        return outcomes
+
+    def _checked(self, group: list[Tensors], outcomes: list[Outcome], evaluate: Evaluate) -> list[Outcome]:
+        """The outcomes of the first points that shared a pass, unless one of them alone shows that this changed it."""
+        with self.uncounted():
+            alone = evaluate(group[-1], 1, slice(0, self.n))
+        self.learnt.interact = not outcomes[-1].close(alone)
+        if not self.learnt.interact:
+            return outcomes
+        return [*(evaluate(point, 1, slice(0, self.n)) for point in group[:-1]), alone]
 
     def _packed(self, group: list[Tensors], evaluate: Evaluate) -> list[Outcome]:
         """Several points in one pass, or one point in several passes."""

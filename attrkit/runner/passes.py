@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -12,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from attrkit.errors import AttrkitWarning, UsageError, UsageTypeError
+from attrkit.errors import ModelError, UsageError, UsageTypeError, warn
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
 from attrkit.propagation import Rewriter
@@ -38,7 +37,7 @@ class Passes:
         with torch.no_grad(), ExitStack() as stack:
             taps = [Tap(layer) for layer in problem.layers]
             place(self.forward, taps, stack)
-            self.call(problem, inputs, 1, slice(0, len(problem.arguments)))
+            self.call(problem, tuple(t.clone() for t in inputs), 1, slice(0, len(problem.arguments)))
         return self._captured(taps)
 
     def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
@@ -85,6 +84,13 @@ class Passes:
         self.backwards += copies * (part.start == 0)
         return Outcome(value.detach(), tuple(t.detach() for t in at), gradient)
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Passes that find out about the model, and are no part of the method."""
+        counts = self.forwards, self.backwards
+        yield
+        self.forwards, self.backwards = counts
+
     def call(self, problem: Problem, inputs: Tensors, copies: int, part: slice) -> Any:
         """The model's output."""
         args, kwargs = problem.arguments.call(inputs, copies, part)
@@ -92,13 +98,10 @@ class Passes:
         try:
             return self.forward(*args, **kwargs)
         except (RuntimeError, IndexError, TypeError) as error:
-            for name, given, moved in zip(problem.arguments.names, problem.inputs, inputs, strict=True):
-                if moved.is_floating_point() and not given.is_floating_point():
-                    raise UsageTypeError(
-                        f"inputs: {name!r} has dtype {given.dtype}, and the model does not take the {moved.dtype} in between; "
-                        "attribute to a layer (for tokens, layer= the embedding), or use a method that replaces whole values"
-                    ) from error
-            raise
+            explained = _explained(error, problem, inputs)
+            if explained is error:
+                raise
+            raise explained from error
 
     @staticmethod
     def _objective(problem: Problem, output: Any, neuron: Tap | None, copies: int, part: slice) -> Tensor:
@@ -118,9 +121,7 @@ class Passes:
     def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neuron: Tap | None) -> Tensors:
         if not value.requires_grad and problem.layers:
             names = ", ".join(repr(layer.name) for layer in problem.layers)
-            warnings.warn(
-                f"the model's output does not depend on layer {names}: its attributions are 0", AttrkitWarning, stacklevel=2
-            )
+            warn(f"the model's output does not depend on layer {names}: its attributions are 0")
             return tuple(map(torch.zeros_like, at))
         if not value.requires_grad:
             raise UsageError(
@@ -168,3 +169,23 @@ def _leaf(name: str, tensor: Tensor) -> Tensor:
             "layer= the embedding), or use a method that needs no gradient, like feature_ablation"
         )
     return leaf_of((tensor.clone() if tensor.is_inference() else tensor).detach())
+
+
+def _explained(error: Exception, problem: Problem, inputs: Tensors) -> Exception:
+    """What a forward pass raised, with what it was called with where that may be the reason."""
+    for name, given, moved in zip(problem.arguments.names, problem.inputs, inputs, strict=True):
+        if moved.is_floating_point() and not given.is_floating_point():
+            advice = (
+                "use a method that moves the layer itself, like integrated_gradients"
+                if problem.layers
+                else "attribute to a layer (for tokens, layer= the embedding)"
+            )
+            return UsageTypeError(
+                f"inputs: {name!r} has dtype {given.dtype}, and the model does not take the {moved.dtype} between it and the "
+                f"baseline; {advice}, or use a method that replaces whole values, like feature_ablation"
+            )
+    if type(error) is not RuntimeError:  # what a model raises itself, and running out of memory, is the caller's to see
+        return error
+    pairs = zip(problem.arguments.names, inputs, strict=True)
+    called = ", ".join(f"{name} of shape {tuple(t.shape)}, {t.dtype}, on {t.device}" for name, t in pairs)
+    return ModelError(f"the model raised: {error}\nIt was called with {called}; check inputs against what it expects")

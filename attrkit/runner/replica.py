@@ -27,17 +27,15 @@ class Replica:
     """A copy of the module tree. Parameters share storage and are not tracked; buffers are refreshed at every use."""
 
     root: nn.Module
-    _buffers: list[tuple[str, Tensor]]
+    _shared: list[Tensor]  # buffers and plain tensors, in the order of a census
     _tokens: list[Any]
 
-    def refresh(self, original: nn.Module) -> None:
-        """Take over the current values of the original's buffers."""
-        if self._buffers:
-            now = dict(original.named_buffers())
+    def refresh(self, census: Census) -> None:
+        """Take over the current values of the original's buffers and plain tensors."""
+        now = [t.detach() for t in (*census.buffers.values(), *census.tensors.values())]
+        if self._shared:
             with torch.no_grad():
-                torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
-                    [b for _, b in self._buffers], [now[name].detach() for name, _ in self._buffers]
-                )
+                torch._foreach_copy_(self._shared, now)  # pyright: ignore[reportPrivateImportUsage]
 
     def pristine(self) -> bool:
         """Whether no forward pass left anything on it."""
@@ -73,13 +71,10 @@ def _alias(parameter: nn.Parameter) -> Tensor:
 
 def _copied(census: Census) -> Replica:
     root = census.root
-    if any(isinstance(m, torch.jit.ScriptModule) for m in census.modules.values()):
-        raise CopyRefusedError("it holds TorchScript")
     if census.leads_back():
         raise CopyRefusedError("a hook or a function attribute refers to the model's own modules")
     memo: dict[int, Any] = {key: _alias(p) for key, p in census.parameters.items()}
-    memo |= {id(b): b.detach().clone() for b in root.buffers()}
-    memo |= {key: t.detach().clone() for key, t in census.tensors.items() if key not in memo}
+    memo |= {key: t.detach().clone() for key, t in (census.buffers | census.tensors).items()}
     try:
         twin = copy.deepcopy(root, memo)
     except Exception as error:  # a model may hold anything: locks, files, sharded tensors
@@ -88,13 +83,17 @@ def _copied(census: Census) -> Replica:
     pairs = zip(twin.parameters(), root.parameters(), strict=True)
     if shared or any(t.data_ptr() != p.data_ptr() for t, p in pairs):
         raise CopyRefusedError("its copy is not independent, or does not share its parameters")
-    return Replica(twin, list(twin.named_buffers()), Census(twin).tokens)
+    found = Census(twin)
+    copies = [*found.buffers.values(), *found.tensors.values()]
+    if [t.shape for t in copies] != [t.shape for t in (*census.buffers.values(), *census.tensors.values())]:
+        raise CopyRefusedError("its copy holds other tensors")
+    return Replica(twin, copies, found.tokens)
 
 
 def _pool(root: nn.Module, census: Census) -> _Pool:
     with _lock:
         pool = _pools.get(root)
-        if pool is None or pool.tokens != census.tokens:
+        if pool is None or pool.tokens != census.tokens or census.unread:
             pool = _pools[root] = _Pool(census.tokens)
         return pool
 
@@ -114,6 +113,8 @@ class Lease:
         Raises:
             CopyRefusedError: the model cannot be copied.
         """
+        if any(isinstance(m, torch.jit.ScriptModule) for m in original.modules()):
+            raise CopyRefusedError("it holds TorchScript")
         census = Census(original)
         pool = _pool(original, census)
         if pool.refused:
@@ -126,7 +127,7 @@ class Lease:
             except CopyRefusedError as refusal:
                 pool.refused = str(refusal)
                 raise
-        replica.refresh(original)
+        replica.refresh(census)
         return cls(original, replica, pool)
 
     def refuse(self, reason: str) -> None:

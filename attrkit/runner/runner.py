@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from attrkit.errors import AttrkitWarning, RulesetError
+from attrkit.errors import RulesetError, warn
 from attrkit.problem import Problem
 from attrkit.propagation import Rewriter, Row, bound
 from attrkit.protocols import Executor, Tensors
@@ -76,7 +75,7 @@ class Runner:
         outcomes = [self._propagated(site, rules) for site in sites]
         self.report = tuple(rules.report)
         for line in self._unused(rules):
-            warnings.warn(line, AttrkitWarning, stacklevel=2)
+            warn(line)
         problem.__dict__.setdefault("point", tuple(t for o in outcomes for t in o.at))
         return outcomes[0].value, tuple(t for o in outcomes for t in o.gradient)
 
@@ -116,16 +115,15 @@ class Runner:
         return tuple(rules.binding.unused([(path, type(m)) for path, m in root.named_modules()] if root else []))
 
     def _stream(self, problem: Problem, points: Iterable[Tensors], evaluate: Evaluate, total: int | None) -> Iterator[Outcome]:
-        outcomes = Packing(len(problem.arguments), self._sizing(problem, evaluate), self.passes.forward.training).stream(
-            points, evaluate, self.executor
-        )
+        n, learnt = len(problem.arguments), self._learnt(problem, evaluate)
+        sizing = learnt if self.rows is None else Sizing(n, self.rows, problem.inputs[0].device)
+        packing = Packing(n, sizing, learnt, self.passes.forward.training, self.passes.uncounted)
+        outcomes = packing.stream(points, evaluate, self.executor)
         return iter(tqdm(outcomes, desc=self.progress, total=total, file=sys.stderr)) if self.progress else outcomes
 
-    def _sizing(self, problem: Problem, evaluate: Evaluate) -> Sizing:
-        """The bound that the caller gave, or what was learnt of passes like these."""
-        n, tensors = len(problem.arguments), problem.inputs
-        if self.rows is not None:
-            return Sizing(n, self.rows, tensors[0].device)
+    def _learnt(self, problem: Problem, evaluate: Evaluate) -> Sizing:
+        """What was learnt of passes like these in earlier calls."""
+        tensors = problem.inputs
         site = tuple((layer.name, layer.io) for layer in problem.layers)
         about = (evaluate.__qualname__, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
-        return self.passes.forward.sizes.setdefault(about, Sizing(n, None, tensors[0].device))
+        return self.passes.forward.sizes.setdefault(about, Sizing(len(problem.arguments), None, tensors[0].device))

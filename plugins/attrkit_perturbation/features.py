@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -48,7 +49,7 @@ class Features:
     def _each(cls, point: Tensors) -> Features:
         ids, start = [], 0
         for x in point:
-            size = x[0].numel() if len(x) else 0
+            size = math.prod(x.shape[1:])
             ids.append(torch.arange(start, start + size, device=x.device).reshape(1, *x.shape[1:]))
             start += size
         return cls(tuple(ids), start)
@@ -58,7 +59,16 @@ class Features:
         return tuple(torch.where(present[i], x, b) for i, x, b in zip(self.ids, point, baseline, strict=True))
 
     def spread(self, scores: Tensor, like: Tensors) -> Tensors:
-        """Each feature's score, shape ``(batch, count)``, at each of its positions."""
+        """Each feature's score, shape ``(batch, count)`` (or ``(1, count)`` for the whole batch), at each of its positions.
+
+        Raises:
+            UsageError: a tensor has another number of rows than there are examples.
+        """
+        for x in like:
+            if len(scores) not in (1, len(x)):
+                raise UsageError(
+                    f"layer: its value has {len(x)} rows for {len(scores)} examples; ablation needs one row for each"
+                )
         return tuple(self._spread(scores, i, x) for i, x in zip(self.ids, like, strict=True))
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from attrkit.errors import UsageError
+from attrkit.errors import UsageError, UsageTypeError
 
 Stabilizer: TypeAlias = float | Mapping[str, float | bool]
 
@@ -20,6 +20,8 @@ def stabilized(z: Tensor, stabilizer: Stabilizer) -> Tensor:
     The sign of 0 counts as positive. With an epsilon of 0, zeros become infinite, so that what is divided by them vanishes.
     """
     epsilon, relative = (stabilizer, False) if isinstance(stabilizer, int | float) else _read(stabilizer)
+    if epsilon < 0:
+        raise UsageError(f"a stabilizer must be at least 0, got {epsilon}")
     margin = torch.as_tensor(epsilon, dtype=z.dtype, device=z.device)
     if relative:
         margin = margin * z.reshape(len(z), -1).square().mean(1).sqrt().reshape(-1, *[1] * (z.dim() - 1))
@@ -28,6 +30,8 @@ def stabilized(z: Tensor, stabilizer: Stabilizer) -> Tensor:
 
 
 def _read(stabilizer: Mapping[str, float | bool]) -> tuple[float, bool]:
+    if not isinstance(stabilizer, Mapping):
+        raise UsageTypeError(f"stabilizer must be a number, or a mapping of epsilon and relative, got {stabilizer!r}")
     if stray := stabilizer.keys() - {"epsilon", "relative"}:
         raise UsageError(f"stabilizer has no key {min(stray)!r}; give a number, or epsilon and relative")
     return float(stabilizer.get("epsilon", 1e-6)), bool(stabilizer.get("relative", False))

@@ -31,7 +31,7 @@ class Row(nn.Module):
 
     def forward(self, x):
         if len(x) == 5:
-            raise RuntimeError("the licence\\nhas run out")
+            raise ArithmeticError("the licence\\nhas run out")
         return self.linear(x) / (x[:, :1] != 7)
 """
 
@@ -442,12 +442,12 @@ def test_an_output_that_cannot_be_written_is_one_line(run, folder):
 def test_a_model_that_raises_fails_inside(run, folder):
     (folder / "row.csv").write_text("1,2,3\n" * 5)
     command = ("explain", "planted.py:Row", "row.csv", "-m", "saliency", "-o", "e.safetensors")
-    fails(run(*command), 3, "RuntimeError: the licence has run out (attrkit --debug shows where)")
+    fails(run(*command), 3, "ArithmeticError: the licence has run out (attrkit --debug shows where)")
     status, _, err = run("--debug", *command)
     assert status == 3
     assert "Traceback" in err
     assert "planted.py" in err
-    assert err.splitlines()[-1].startswith("error: RuntimeError: the licence has run out")
+    assert err.splitlines()[-1].startswith("error: ArithmeticError: the licence has run out")
 
 
 def test_a_warning_is_one_line(run, folder):

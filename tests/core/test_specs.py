@@ -28,7 +28,7 @@ def sample(problem, *, n_steps: int = 50, scale: "float | None" = None, kind: st
     return problem, n_steps, scale, kind
 
 
-@rule("halve", operations={"linear_like", "homogeneous"}, conserves=False)
+@rule("halve", operations={"linear_like", "homogeneous"})
 def halve(step, relevance, *, share: float = 0.5):
     """Hand on a share."""
     return step, relevance, share

@@ -189,6 +189,27 @@ def test_each_run_of_a_layer_carries_all_of_a_linear_chain(attribute):
     same(delta, 2 * change)
 
 
+class Rows(nn.Module):
+    """A layer that sees each example as two rows, so that its first dimension is not the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.rows(x.reshape(-1, 3)).reshape(len(x), -1)
+
+
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients", "conductance"])
+def test_a_layer_whose_first_dimension_is_not_the_batch(explain, method):
+    model, x = built(Rows), draw(4, 6)
+    values = explain(model, x, method, layer="rows", target=0).values["rows"]
+    assert values.shape == (8, 3)
+    assert (values[1::2] == 0).all()  # the target is in the first row of each example
+    if method in ("integrated_gradients", "conductance"):
+        same(values[::2, 0], (model(x) - model(torch.zeros_like(x)))[:, 0].detach())
+
+
 # Several layers at once.
 
 

@@ -23,7 +23,8 @@ def test_no_forward_pass_has_more_perturbations_than_allowed(attribute, per_eval
 
     found = attribute("FeatureAblation", forward)(x, target=0, perturbations_per_eval=per_eval)
     assert max(seen) <= per_eval * batch
-    assert sum(seen) == 7 * batch
+    once = per_eval > 1  # where perturbations share a pass, one is seen alone too, the first time
+    assert sum(seen) == (7 + once) * batch
     assert len(seen) >= -(-7 // per_eval)
     same(found, attribute("FeatureAblation", model)(x, target=0))
 
@@ -76,8 +77,8 @@ def test_an_empty_tensor_beside_another(attribute):
     same(found, (x, empty.double()))
 
 
-@pytest.mark.parametrize("shape", [(3, 0), (3, 2, 0)])
-def test_no_features_at_all(attribute, shape):
+@pytest.mark.parametrize("shape", [(3, 0), (3, 2, 0), (0, 2), (0, 2, 3)])
+def test_no_features_or_no_examples(attribute, shape):
     found = attribute("FeatureAblation", lambda x: x.flatten(1).sum(1))(torch.zeros(shape))
     assert found.shape == shape
 

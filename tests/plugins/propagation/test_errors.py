@@ -113,13 +113,17 @@ def test_fallback_of_what_no_entry_matched(explain, kind):
     ],
     ids=["weight", "kernel", "padding", "addmm", "batch norm"],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch's, about speed
 def test_a_call_that_no_rule_can_govern(explain, model, message):
     with pytest.raises(RulesetError, match=message):
         explain(lambda x: model(x).flatten(1), x, "lrp", rules=ruleset(LINEAR), target=0)
 
 
 def test_a_model_in_training_mode(explain):
-    with pytest.raises(RulesetError, match="uses the statistics of the batch; call model.eval"):
+    with (
+        pytest.warns(AttrkitWarning, match="training mode"),
+        pytest.raises(RulesetError, match="uses the statistics of the batch; call model.eval"),
+    ):
         explain(built(Residual).train(), draw(2, 3, 8, 8), "lrp", rules="epsilon_plus", target=0)
 
 

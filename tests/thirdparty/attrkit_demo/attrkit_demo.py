@@ -17,7 +17,7 @@ def noise(problem: Problem, *, scale: float = 1.0) -> Tensors:
     return tuple(scale * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device) for x in problem.point)
 
 
-@rule("half", conserves=False)
+@rule("half")
 def half(step: Step, relevance: torch.Tensor, *, share: float = 0.5) -> torch.Tensor:
     """Share relevance by contribution, and lose a part of it on the way.
 
