@@ -186,6 +186,6 @@ def _explained(error: Exception, problem: Problem, inputs: Tensors) -> Exception
             )
     if type(error) is not RuntimeError:  # what a model raises itself, and running out of memory, is the caller's to see
         return error
-    pairs = zip(problem.arguments.names, inputs, strict=True)
+    pairs = zip(problem.arguments.names, problem.inputs, strict=True)
     called = ", ".join(f"{name} of shape {tuple(t.shape)}, {t.dtype}, on {t.device}" for name, t in pairs)
     return ModelError(f"the model raised: {error}\nIt was called with {called}; check inputs against what it expects")
