@@ -350,3 +350,38 @@ def test_rulesets_are_found_by_file_name_and_the_second_of_a_name_gets_its_distr
     assert len(found) == 3
     assert {f.read_text() for f in found.values()} == {"a: 1", "b: 1", "c: 1"}
     assert set(found) - {"mine", "other"} <= {"sheet:mine", "shelf:mine"}
+
+
+# Plugins that fail in other ways than by an exception on import
+
+HOOK = "from attrkit import RulesetSource, hookimpl\n@hookimpl\ndef {}():\n    {}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (HOOK.format("attrkit_rules", "raise ValueError('no rules today')"), "ValueError: no rules today"),
+        (HOOK.format("attrkit_rules", "return 5"), "must return a tuple of RuleSpec, it returned 5"),
+        (HOOK.format("attrkit_methods", "return ('saliency',)"), "must return a tuple of MethodSpec"),
+        (HOOK.format("attrkit_rulesets", "return (RulesetSource('no_such_package'),)"), "No module named 'no_such_package'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("class Odd(BaseException): pass\nraise Odd('odd')", "Odd: odd"),
+    ],
+)
+def test_whatever_a_plugin_does_wrong_hurts_only_itself(install, code, reason):
+    install("culprit", code, {"bad": ""})
+    install("innocent", DECLARES.format("good"), {"good": ":good"})
+    registry = foreign()
+    with pytest.warns(AttrkitWarning, match="culprit:bad did not load"):
+        assert set(registry.all("methods")) == {"good"}
+    assert registry.all("rules") == registry.rulesets() == {}
+    assert registry.plugins["culprit:bad"].state is State.BROKEN
+    assert reason in registry.plugins["culprit:bad"].reason
+
+
+def test_what_may_take_part_in_a_run_is_loaded_before_it(install):
+    install("wraps", HOOK.format("attrkit_configure", "pass"), {"wraps": ""})
+    install("declares", DECLARES.format("good"), {"good": ":good"})
+    registry = foreign()
+    registry.load_hooks()
+    assert states(registry) == {"wraps:wraps": State.LOADED, "declares:good": State.FOUND}
