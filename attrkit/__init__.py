@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attrkit import attr as attr
     from attrkit.explaining import explain as explain
+    from attrkit.explaining import explain_each as explain_each
     from attrkit.explanation import Explanation as Explanation
     from attrkit.hookspecs import hookimpl as hookimpl
+    from attrkit.layers import Call as Call
     from attrkit.problem import Problem as Problem
     from attrkit.specs import MethodSpec as MethodSpec
     from attrkit.specs import RulesetSource as RulesetSource
@@ -15,35 +17,45 @@ if TYPE_CHECKING:
     from attrkit.specs import Where as Where
     from attrkit.specs import method as method
     from attrkit.specs import rule as rule
+    from attrkit.wrapping import WrapperSpec as WrapperSpec
+    from attrkit.wrapping import wrapper as wrapper
 
     __version__: str
 
 _HOMES = {
+    "Call": "layers",
     "Explanation": "explanation",
     "MethodSpec": "specs",
     "Problem": "problem",
     "RuleSpec": "specs",
     "RulesetSource": "specs",
     "Where": "specs",
+    "WrapperSpec": "wrapping",
     "explain": "explaining",
+    "explain_each": "explaining",
     "hookimpl": "hookspecs",
     "method": "specs",
     "rule": "specs",
+    "wrapper": "wrapping",
 }
 
 __all__ = [
+    "Call",
     "Explanation",
     "MethodSpec",
     "Problem",
     "RuleSpec",
     "RulesetSource",
     "Where",
+    "WrapperSpec",
     "__version__",
     "attr",
     "explain",
+    "explain_each",
     "hookimpl",
     "method",
     "rule",
+    "wrapper",
 ]
 
 

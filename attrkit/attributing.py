@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 import torch
 from torch import Tensor
 
+from attrkit.arguments import Arguments
+from attrkit.baselines import distribution
+from attrkit.completeness import ends, gaps
 from attrkit.errors import AttrkitError, UsageError, UsageTypeError, warn
 from attrkit.hookspecs import hookimpl
-from attrkit.layers import LayerLike, ModuleLayer, Neuron, Selector, find_layer
-from attrkit.problem import Arguments, Problem, matched
+from attrkit.layers import LayerLike, ModuleLayer, Neuron, Selector, find_layer, matching_layers
+from attrkit.problem import Problem
 from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.registry import registry
-from attrkit.runner import Fit, Forward, Passes, Runner, Serial, isolated, root_of
+from attrkit.runner import ApartError, Fit, Forward, Passes, Runner, Serial, Sharing, isolated, root_of
 from attrkit.specs import MethodSpec, Where
 from attrkit.targets import Target
 
@@ -32,17 +33,20 @@ class Request:
     target: Any = None
     baselines: Any = None
     layers: tuple[LayerLike, ...] = ()
+    patterns: tuple[str, ...] = ()  # of the paths of further layers: those that run and pass on real numbers
     neuron: Selector | None = None
     io: Literal["input", "output"] = "output"
     rows: int | None = None
     seed: int = 0
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
     progress: str = ""  # what a progress bar on stderr is called; empty for none
+    per_sample: bool = False  # whether the convergence delta of a wrapped method is wanted for each sample
+    together: bool = True  # see Problem
 
     @property
     def where(self) -> Where:
         """The kind of attribution."""
-        return Where.NEURON if self.neuron is not None else Where.LAYER if self.layers else Where.INPUT
+        return Where.NEURON if self.neuron is not None else Where.LAYER if self.layers or self.patterns else Where.INPUT
 
 
 @attrs.frozen(kw_only=True)
@@ -80,36 +84,109 @@ def answer(spec: MethodSpec, request: Request, options: Mapping[str, Any], *, ou
         UsageError: an argument is wrong; the message names it.
         AttrkitError: the method returned something else than one tensor per tensor at the site.
     """
-    _check(spec, request)
+    return answers(spec, [request], options, outputs=outputs)[0]
+
+
+def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str, Any], *, outputs: bool) -> list[Answer]:
+    """Run a method for requests that differ in target or neuron only, on the same forward passes.
+
+    Raises:
+        UsageError: an argument is wrong; the message names it.
+        AttrkitError: the method returned something else than one tensor per tensor at the site.
+    """
+    request = requests[0]
+    for each in requests:
+        _check(spec, each)
     root = root_of(request.model)
     layers = tuple(find_layer(root, layer, request.io) for layer in request.layers)
-    target = Target.of(request.target, len(request.arguments))
+    more = [layer for pattern in request.patterns for layer in matching_layers(root, pattern, request.io)]
     resolved = spec.resolve(options)
 
-    def compute(forward: Forward) -> Answer:
+    def compute(forward: Forward) -> list[Answer]:
         offered = registry.manager.hook.attrkit_executor(model=request.model, devices=())
         passes = Passes(forward, request.grad_options)
-        runner = Runner(passes, request.rows, offered or Serial(), request.progress)
-        problem = _problem(spec, request, runner, layers, target)
-        values = registry.manager.hook.attrkit_attribute(spec=spec, problem=problem, options=resolved)
-        values = _checked(spec, problem, values)
-        forwards, backwards, runner.progress = passes.forwards, passes.backwards, ""
-        ends = _ends(spec, problem) if outputs else (None, None)
-        return Answer(
-            values=values,
-            site=tuple(t.detach() for t in problem.point),
-            layers=tuple((layer, passes.sizes[layer]) for layer in problem.layers),
-            target=target,
-            output=ends[0],
-            baseline_output=ends[1],
-            delta=None if problem.through else _delta(spec, _per_layer(problem, passes, values), *ends),
-            forward_passes=forwards,
-            backward_passes=backwards,
-            rules=runner.report,
-        )
+        runner = Runner(passes, len(request.arguments), request.rows, offered or Serial(), request.progress)
+        runner.gaps = [] if request.per_sample else None
+        site = (*layers, *passes.running(request.arguments, more)) if more else layers
+        problems = [_problem(spec, each, runner, site) for each in requests]
+        for problem in problems:
+            problem.keeps_outputs = outputs and spec.objective
+        try:
+            return _all_answered(spec, problems, runner, resolved)
+        except ApartError:
+            apart = [[attrs.evolve(p, layers=(layer,)) for layer in p.layers] for p in problems]
+            each = [_all_answered(spec, list(of_layer), runner, resolved) for of_layer in zip(*apart, strict=True)]
+            return [_of_layers(answers) for answers in zip(*each, strict=True)]
 
     registry.load_hooks()
     return isolated(request.model, compute)
+
+
+def _all_answered(spec: MethodSpec, problems: list[Problem], runner: Runner, options: Mapping[str, Any]) -> list[Answer]:
+    if len(problems) == 1 or spec.neuron == "through":
+        return [_answered(spec, problem, runner, options) for problem in problems]
+    return _together(spec, problems, runner, options)
+
+
+def _of_layers(answers: Sequence[Answer]) -> Answer:
+    """One answer from those for single layers."""
+    deltas = [a.delta for a in answers if a.delta is not None]
+    return attrs.evolve(
+        answers[-1],
+        values=tuple(v for a in answers for v in a.values),
+        site=tuple(t for a in answers for t in a.site),
+        layers=tuple(layer for a in answers for layer in a.layers),
+        delta=torch.stack(deltas) if len(deltas) == len(answers) else None,
+    )
+
+
+def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mapping[str, Any]) -> Answer:
+    values = registry.manager.hook.attrkit_attribute(spec=spec, problem=problem, options=options)
+    values = _checked(spec, problem, values)
+    forwards, backwards, runner.progress = runner.passes_run("forward"), runner.passes_run("backward"), ""
+    output, baseline_output = ends(problem, compared=spec.compares) if problem.keeps_outputs else (None, None)
+    counts = [runner.passes.sizes[layer] for layer in problem.layers]
+    delta = None
+    if runner.gaps:
+        delta = torch.stack(runner.gaps, 1).flatten()
+    elif output is not None and spec.complete != "no" and not (problem.through or spec.distribution):
+        delta = gaps(values, counts or [len(values)], output, baseline_output)
+    return Answer(
+        values=values,
+        site=tuple(t.detach() for t in problem.point),
+        layers=tuple(zip(problem.layers, counts, strict=True)) if spec.lands == "site" else (),
+        target=problem.target,
+        output=output,
+        baseline_output=baseline_output,
+        delta=delta,
+        forward_passes=forwards,
+        backward_passes=backwards,
+        rules=runner.report,
+    )
+
+
+def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options: Mapping[str, Any]) -> list[Answer]:
+    """The answers for several objectives, from one problem whose batch has a copy for each."""
+    base = attrs.evolve(problems[0], objectives=tuple(problems))
+    copies = Sharing.problem(runner, base)
+    n = len(base.arguments)
+    whole = _answered(spec, copies, runner, {k: copies.for_rows(v, n) for k, v in options.items()})
+
+    def part(k: int, t: Tensor | None) -> Tensor | None:
+        return t if t is None or len(t) != n * len(problems) else t[k * n : (k + 1) * n]
+
+    def one(k: int) -> Answer:
+        return attrs.evolve(
+            whole,
+            values=tuple(cast("Tensor", part(k, v)) for v in whole.values),
+            site=tuple(cast("Tensor", part(k, t)) for t in whole.site),
+            target=problems[k].target,
+            output=part(k, whole.output),
+            baseline_output=part(k, whole.baseline_output),
+            delta=part(k, whole.delta),
+        )
+
+    return list(map(one, range(len(problems))))
 
 
 def fit(request: Request, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
@@ -120,7 +197,7 @@ def fit(request: Request, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
     """
 
     def compute(forward: Forward) -> Fit:
-        runner = Runner(Passes(forward))
+        runner = Runner(Passes(forward), len(request.arguments))
         return runner.fit(Problem(runner, request.arguments, Target()), ruleset, parameters)
 
     return isolated(request.model, compute)
@@ -143,25 +220,29 @@ def _check(spec: MethodSpec, request: Request) -> None:
             raise UsageError(f"inputs: {name!r} is a single number; its first dimension must be the batch")
 
 
-def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequence[ModuleLayer], target: Target) -> Problem:
+def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequence[ModuleLayer]) -> Problem:
     neuron = Neuron(layers[0], request.neuron) if request.neuron is not None else None
     at_site = spec.baseline_at == "site" and bool(layers) and neuron is None
     given = 0 if request.baselines is None else request.baselines
+    inputs = request.arguments.tensors
     return Problem(
         runner=runner,
         arguments=request.arguments,
-        target=target,
-        input_baseline=None if request.baselines is None or at_site else matched(given, request.arguments.tensors, "the input"),
+        target=Target.of(request.target, len(request.arguments)),
+        input_baseline=None if at_site or spec.distribution else request.baselines,
         site_baseline=given if at_site else None,
+        background=distribution(given, inputs) if spec.distribution else None,
         layers=() if neuron else tuple(layers),
         neuron=neuron if spec.neuron == "objective" else None,
         through=neuron if spec.neuron == "through" else None,
         seed=request.seed,
+        together=request.together or not spec.gradient,
+        compares=spec.compares,
     )
 
 
 def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
-    site = problem.point
+    site = problem.point if spec.lands == "site" else problem.inputs
     fits = isinstance(values, tuple) and len(values) == len(site) and all(isinstance(v, Tensor) for v in values)
     if not fits or not all(_broadcasts(v, x) for v, x in zip(values, site, strict=True)):
         wanted = ", ".join(str(tuple(x.shape)) for x in site)
@@ -175,79 +256,12 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     if bad:
         total = sum(v.numel() for v in values)
         warn(f"{spec.name}: {bad} of {total} attributions are not finite")
-    return tuple(v.detach() for v in values)
+    found: Tensors = tuple(v.detach() for v in values)
+    if not spec.gradient:
+        return found
+    return tuple(v.to(x.dtype) if x.is_floating_point() else v for v, x in zip(found, site, strict=True))
 
 
 def _broadcasts(value: Tensor, site: Tensor) -> bool:
     """Whether a value has the site's shape, apart from dimensions that it summed up and kept as one."""
     return value.dim() == site.dim() and all(have in (1, size) for have, size in zip(value.shape, site.shape, strict=True))
-
-
-def _ends(spec: MethodSpec, problem: Problem) -> tuple[Tensor, Tensor | None]:
-    """The objective at the point and, where the method compares with one, at the baseline."""
-    if problem.site_baseline is None:
-        problem = attrs.evolve(problem, layers=())
-    if spec.baseline == "none":
-        return problem.value(), None
-    point, baseline = problem.values([problem.point, problem.baseline])
-    return point, baseline
-
-
-def _per_layer(problem: Problem, passes: Passes, values: Tensors) -> list[Tensors]:
-    """The values of each layer of the site, or all of them where the site is the inputs."""
-    rest = iter(values)
-    return [tuple(islice(rest, passes.sizes[layer])) for layer in problem.layers] or [values]
-
-
-def _delta(spec: MethodSpec, sites: list[Tensors], output: Tensor | None, baseline_output: Tensor | None) -> Tensor | None:
-    """Sum of the attributions minus the change of the objective, shape (batch,); (layers, batch) for several layers.
-
-    None where the method promises no such sum, or a layer's rows are not the examples.
-    """
-    if output is None or spec.complete == "no":
-        return None
-    change = output if baseline_output is None else output - baseline_output
-    if any(len(v) not in (1, len(change)) for values in sites for v in values):
-        return None
-    deltas = [sum((v.flatten(1).sum(1) for v in values), torch.zeros_like(change)) - change for values in sites]
-    return deltas[0] if len(deltas) == 1 else torch.stack(deltas)
-
-
-def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
-    """Read the inputs of a model: a tensor, a tuple of tensors, or a mapping of keyword arguments.
-
-    Raises:
-        UsageTypeError: they are none of these, or hold no tensor.
-    """
-    if isinstance(inputs, Mapping):
-        given = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
-        attributed = {k: v for k, v in given.items() if v.is_floating_point()} or given
-        if not attributed:
-            raise UsageTypeError("inputs is a mapping without tensors; give the tensors to explain by argument name")
-        fixed = {k: v for k, v in inputs.items() if k not in attributed}
-        return Arguments(tuple(attributed), tuple(attributed.values()), keyword=True, extra=_extra(extra), fixed=fixed)
-    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
-    for i, tensor in enumerate(tensors):
-        if not isinstance(tensor, Tensor):
-            where = f"inputs[{i}]" if isinstance(inputs, tuple) else "inputs"
-            raise UsageTypeError(f"{where} must be a tensor, got {type(tensor).__name__}; convert it with torch.as_tensor")
-    if not tensors:
-        raise UsageTypeError("inputs is an empty tuple; give at least one tensor")
-    return Arguments(input_names(model, len(tensors)), tensors, extra=_extra(extra))
-
-
-def _extra(extra: Any) -> tuple[Any, ...]:
-    if extra is None:
-        return ()
-    return extra if isinstance(extra, tuple) else (extra,)
-
-
-def input_names(model: Any, count: int) -> tuple[str, ...]:
-    """What the model calls its first arguments; ``input_0`` and so on where it does not say."""
-    root = root_of(model)
-    try:
-        signature = inspect.signature(model if root is None else root.forward)
-    except (TypeError, ValueError):  # written in C
-        signature = inspect.Signature()
-    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return tuple(names[:count]) if len(names) >= count else tuple(f"input_{i}" for i in range(count))

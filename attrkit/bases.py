@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from attrkit.attributing import arguments_of
+from attrkit.baselines import matched
 from attrkit.errors import UsageError
-from attrkit.problem import Problem, matched
+from attrkit.problem import Problem
 from attrkit.protocols import Tensors
+from attrkit.reading import arguments_of
 from attrkit.runner import Passes, Runner, isolated
 from attrkit.targets import Target
 
@@ -23,7 +24,7 @@ def _objective(forward_func: Any, inputs: Any, target: Any, extra: Any) -> Tenso
     arguments = arguments_of(forward_func, inputs, extra)
 
     def compute(forward: Any) -> Tensor:
-        return Problem(Runner(Passes(forward)), arguments, Target.of(target, len(arguments))).value()
+        return Problem(Runner(Passes(forward), len(arguments)), arguments, Target.of(target, len(arguments))).value()
 
     return isolated(forward_func, compute)
 
@@ -35,7 +36,7 @@ def gradients(
     arguments = arguments_of(forward_fn, inputs, additional_forward_args)
 
     def compute(forward: Any) -> Tensors:
-        runner = Runner(Passes(forward, grad_kwargs))
+        runner = Runner(Passes(forward, grad_kwargs), len(arguments))
         return Problem(runner, arguments, Target.of(target_ind, len(arguments))).value_and_grad()[1]
 
     return isolated(forward_fn, compute)

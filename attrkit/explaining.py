@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from attrkit.attributing import Answer, Request, answer, arguments_of
+from attrkit.attributing import Answer, Request, answers
 from attrkit.errors import UsageError, UsageTypeError, heard
 from attrkit.explanation import Explanation, plain
 from attrkit.layers import LayerLike, Selector
+from attrkit.reading import arguments_of
 from attrkit.registry import registry
-from attrkit.runner import root_of
+from attrkit.runner import isolated, root_of
 from attrkit.specs import MethodSpec
 from attrkit.targets import TargetLike, output_tensor
 
@@ -34,6 +35,7 @@ def explain(
     target: TargetLike | str = None,
     baselines: Any = None,
     layer: LayerLike | Sequence[LayerLike] | None = None,
+    layers: str | Sequence[str] | None = None,
     neuron: Selector | None = None,
     attribute_to_layer_input: bool = False,
     additional_forward_args: Any = None,
@@ -53,7 +55,10 @@ def explain(
             ``"predicted"`` for each example's largest output; None where the model returns one number per example.
         baselines: what to compare with: a number, a tensor like the input or like one example of it, or a tuple of these;
             for methods with ``baseline_at="site"`` and a layer, a value of that layer.
-        layer: attribute to this layer (a module or its dotted path), or to several, instead of the inputs.
+        layer: attribute to this layer (a module, its dotted path, or ``Call(module, 2)`` or ``"path@2"`` for one call of a
+            module that runs several times), or to each of several, instead of the inputs.
+        layers: attribute to every layer whose path matches this glob, or one of these, that runs and passes on real numbers;
+            ``*`` stops at a dot, ``**`` does not.
         neuron: explain this neuron of ``layer`` instead of the output: an index, a tuple of indices or slices, or a function.
         attribute_to_layer_input: use what goes into ``layer`` instead of what comes out.
         additional_forward_args: further arguments of the model, after the inputs.
@@ -68,29 +73,101 @@ def explain(
         UnknownName: no plugin provides the method, or the method has no such option.
         PluginUnavailable: the plugin that provides it is broken or ambiguous.
     """
+    return _explained(
+        model,
+        inputs,
+        method,
+        [(target, neuron)],
+        baselines=baselines,
+        layer=layer,
+        layers=layers,
+        attribute_to_layer_input=attribute_to_layer_input,
+        additional_forward_args=additional_forward_args,
+        internal_batch_size=internal_batch_size,
+        seed=seed,
+        show_progress=show_progress,
+        options={**(options or {}), **more},
+    )[0]
+
+
+def explain_each(
+    model: Any,
+    inputs: Tensor | tuple[Tensor, ...] | Mapping[str, Any],
+    method: str | MethodSpec = "integrated_gradients",
+    *,
+    targets: Iterable[TargetLike] | None = None,
+    neurons: Iterable[Selector] | None = None,
+    **arguments: Any,
+) -> list[Explanation]:
+    """Explain several targets, or several neurons of one layer, from the same forward passes.
+
+    The explanations are those that :func:`explain` would give one by one. ``passes`` of each are those of all of them, in
+    batches that hold every example once for each target.
+
+    Args:
+        model, inputs, method: as of :func:`explain`.
+        targets: one explanation for each of these; each is what ``target`` of :func:`explain` may be.
+        neurons: one explanation for each of these neurons of ``layer``.
+        arguments: everything else that :func:`explain` takes.
+
+    Raises:
+        UsageError: neither targets nor neurons are given, or both, or none of them; and as :func:`explain`.
+    """
+    if (targets is None) == (neurons is None):
+        raise UsageError("explain_each needs either targets= or neurons=, a list with one entry for each explanation")
+    objectives: list[tuple[Any, Selector | None]] = [(t, None) for t in targets or ()]
+    objectives += [(arguments.get("target"), n) for n in neurons or ()]
+    if not objectives:
+        raise UsageError(f"{'neurons' if targets is None else 'targets'} is empty; give at least one")
+    return _explained(model, inputs, method, objectives, **{k: v for k, v in arguments.items() if k != "target"})
+
+
+def _explained(
+    model: Any,
+    inputs: Any,
+    method: str | MethodSpec,
+    objectives: Sequence[tuple[Any, Selector | None]],
+    *,
+    baselines: Any = None,
+    layer: Any = None,
+    layers: str | Sequence[str] | None = None,
+    attribute_to_layer_input: bool = False,
+    additional_forward_args: Any = None,
+    internal_batch_size: int | None = None,
+    seed: int = 0,
+    show_progress: bool = False,
+    options: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> list[Explanation]:
     if not isinstance(method, str | MethodSpec):
         raise UsageTypeError(f"method must be the name of a method or its declaration, got {type(method).__name__}")
     spec = method if isinstance(method, MethodSpec) else registry.method(method)
-    layers = _listed(layer)
-    if neuron is not None and len(layers) != 1:
-        raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(layers)} layers")
+    listed = _listed(layer)
+    if any(neuron is not None for _, neuron in objectives) and (len(listed) != 1 or layers):
+        raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(listed)} layers")
     arguments = arguments_of(model, inputs, additional_forward_args)
     chosen = {**(options or {}), **more}
-    request = Request(
-        model=model,
-        arguments=arguments,
-        target=_predicted(model, arguments) if isinstance(target, str) and target == "predicted" else target,
-        baselines=baselines,
-        layers=layers,
-        neuron=neuron,
-        io="input" if attribute_to_layer_input else "output",
-        rows=internal_batch_size,
-        seed=seed,
-        progress=spec.name if show_progress else "",
-    )
+    requests = [
+        Request(
+            model=model,
+            arguments=arguments,
+            target=_predicted(model, arguments) if isinstance(target, str) and target == "predicted" else target,
+            baselines=baselines,
+            layers=listed,
+            patterns=(layers,) if isinstance(layers, str) else tuple(layers or ()),
+            neuron=neuron,
+            io="input" if attribute_to_layer_input else "output",
+            rows=internal_batch_size,
+            seed=seed,
+            progress=spec.name if show_progress else "",
+            together=False,
+        )
+        for target, neuron in objectives
+    ]
     with heard() as warned:
-        found = answer(spec, request, chosen, outputs=True)
-    return _explanation(spec, request, chosen, found, tuple(dict.fromkeys(warned)))
+        found = answers(spec, requests, chosen, outputs=True)
+    said = tuple(dict.fromkeys(warned))
+    return [_explanation(spec, request, chosen, each, said) for request, each in zip(requests, found, strict=True)]
 
 
 def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, ...]:
@@ -140,14 +217,12 @@ def _versions(spec: MethodSpec) -> dict[str, str]:
 def _names(request: Request, found: Answer) -> tuple[str, ...]:
     if not found.layers:
         return request.arguments.names
-    labels = [(layer.name or type(layer.module).__name__, count) for layer, count in found.layers]
+    labels = [(str(layer) or type(layer.module).__name__, count) for layer, count in found.layers]
     return tuple(name if count == 1 else f"{name}[{i}]" for name, count in labels for i in range(count))
 
 
 def _predicted(model: Any, arguments: Any) -> list[int]:
     """The index of each example's largest output."""
-    from attrkit.runner import isolated
-
     args, kwargs = arguments.call(tuple(t.clone() for t in arguments.tensors), 1, slice(0, len(arguments)))
     with torch.no_grad():
         output = output_tensor(isolated(model, lambda forward: forward(*args, **kwargs)))

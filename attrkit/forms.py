@@ -104,6 +104,24 @@ FORMS: dict[str, Form] = {
         "inputs baselines target additional_forward_args n_steps method internal_batch_size "
         "attribute_to_layer_input grad_kwargs",
     ),
+    "GradientShap": Form(
+        "gradient_shap",
+        Where.INPUT,
+        "inputs baselines n_samples stdevs target additional_forward_args return_convergence_delta",
+        constructor="multiply_by_inputs",
+    ),
+    "LayerGradientShap": Form(
+        "gradient_shap",
+        Where.LAYER,
+        "inputs baselines n_samples stdevs target additional_forward_args return_convergence_delta attribute_to_layer_input",
+        constructor="multiply_by_inputs",
+    ),
+    "NeuronGradientShap": Form(
+        "gradient_shap",
+        Where.NEURON,
+        "inputs neuron_selector baselines n_samples stdevs additional_forward_args attribute_to_neuron_input",
+        constructor="multiply_by_inputs",
+    ),
     "LayerActivation": Form(
         "activation",
         Where.LAYER,

@@ -1,4 +1,4 @@
-"""Every hook that a plugin can implement. The first five declare things, the rest take part in a run."""
+"""Every hook that a plugin can implement. The first six declare things, the rest take part in a run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attrkit.protocols import Executor, Tensors
     from attrkit.registry import Registry
     from attrkit.specs import MethodSpec, RulesetSource, RuleSpec
+    from attrkit.wrapping import WrapperSpec
 
 PROJECT = "attrkit"  # also the entry-point group
 hookspec = HookspecMarker(PROJECT)
@@ -22,6 +23,11 @@ hookimpl = HookimplMarker(PROJECT)
 @hookspec
 def attrkit_methods() -> Iterable[MethodSpec]:  # type: ignore[empty-body]
     """Attribution methods this plugin provides."""
+
+
+@hookspec
+def attrkit_wrappers() -> Iterable[WrapperSpec]:  # type: ignore[empty-body]
+    """Methods that take a method, which this plugin provides."""
 
 
 @hookspec

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from attrkit.errors import UnknownName, UsageError, UsageTypeError, did_you_mean
 from attrkit.protocols import Tensors
 
-LayerLike: TypeAlias = "str | nn.Module"
+LayerLike: TypeAlias = "str | nn.Module | Call"
 Selector: TypeAlias = "int | tuple[int | slice, ...] | Callable[..., Tensor]"
 
 
@@ -42,12 +44,17 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 class ModuleLayer:
     """A module's output or input. Implements the Layer protocol.
 
-    Its tensors are the floating-point tensors in the value, in order; where there is none, all tensors.
+    Its tensors are the floating-point tensors in the value, in order; where there is none, all tensors. A module that runs
+    several times is seen at every call, or only at the one numbered ``call``.
     """
 
     name: str
     module: nn.Module = attrs.field(repr=False)
     io: Literal["input", "output"] = "output"
+    call: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.call is None else f"{self.name}@{self.call}"
 
     def read(self, value: Any) -> Tensors:
         """The tensors in a value that passed by."""
@@ -70,32 +77,76 @@ def _counts(tensor: Tensor, value: Any) -> bool:
     return tensor.is_floating_point() or not any(t.is_floating_point() for t in _tensors(value))
 
 
+@attrs.frozen
+class Call:
+    """One call of a module that runs several times in a forward pass, counted from 0. As a path: ``"cell@2"``."""
+
+    layer: str | nn.Module
+    number: int
+
+
 def find_layer(root: nn.Module | None, layer: LayerLike, io: Literal["input", "output"] = "output") -> ModuleLayer:
     """The layer of ``root`` that a dotted path or a module object names.
 
     Raises:
         UnknownName: no module of the model has that path, or is that module.
-        UsageTypeError: ``layer`` is neither a path nor a module.
+        UsageTypeError: ``layer`` is neither a path nor a module, nor a call of one.
     """
+    if isinstance(layer, Call):
+        if type(layer.number) is not int or layer.number < 0:
+            raise UsageTypeError(f"layer: the number of a call must be an integer of at least 0, got {layer.number!r}")
+        return attrs.evolve(find_layer(root, layer.layer, io), call=layer.number)
     if isinstance(layer, nn.Module):
-        if root is None:
-            return ModuleLayer(type(layer).__name__, layer, io)
-        name = next((n for n, m in root.named_modules() if m is layer), None)
-        if name is None:
-            raise UnknownName(
-                f"layer {type(layer).__name__} is not a module of the model {type(root).__name__}; pass one of its submodules, "
-                "or its path as model.named_modules() gives it"
-            )
-        return ModuleLayer(name, layer, io)
+        return _of_module(root, layer, io)
     if not isinstance(layer, str):
         raise UsageTypeError(f"layer must be a module or the path of one, like 'encoder.3', got {type(layer).__name__}")
     if root is None:
         raise UsageError(f"layer {layer!r} is a path, but the model is a plain function; pass the module itself")
     modules = dict(root.named_modules())
-    if layer not in modules:
-        paths = [n for n in modules if n]
-        raise UnknownName(f"the model has no layer {layer!r}.{did_you_mean(layer, paths)} Layers: {_some(paths)}")
-    return ModuleLayer(layer, modules[layer], io)
+    if layer in modules:
+        return ModuleLayer(layer, modules[layer], io)
+    path, _, number = layer.rpartition("@")
+    if path and path in modules and number.isdecimal():
+        return ModuleLayer(path, modules[path], io, int(number))
+    paths = [n for n in modules if n]
+    raise UnknownName(f"the model has no layer {layer!r}.{did_you_mean(layer, paths)} Layers: {_some(paths)}")
+
+
+def _of_module(root: nn.Module | None, layer: nn.Module, io: Literal["input", "output"]) -> ModuleLayer:
+    if root is None:
+        return ModuleLayer(type(layer).__name__, layer, io)
+    name = next((n for n, m in root.named_modules() if m is layer), None)
+    if name is None:
+        raise UnknownName(
+            f"layer {type(layer).__name__} is not a module of the model {type(root).__name__}; pass one of its submodules, "
+            "or its path as model.named_modules() gives it"
+        )
+    return ModuleLayer(name, layer, io)
+
+
+@lru_cache(maxsize=4096)
+def path_pattern(pattern: str) -> re.Pattern[str]:
+    """A glob of dotted paths: ``*`` stops at a dot, ``**`` does not."""
+    escaped = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", r"[^.]*").replace(r"\?", r"[^.]")
+    return re.compile(escaped)
+
+
+def matching_layers(root: nn.Module | None, pattern: str, io: Literal["input", "output"] = "output") -> list[ModuleLayer]:
+    """All layers whose paths match a glob: ``*`` stops at a dot, ``**`` does not.
+
+    Raises:
+        UnknownName: nothing matches.
+        UsageTypeError: the pattern is no text, or the model a function whose layers have no paths.
+    """
+    if not isinstance(pattern, str) or root is None:
+        got = type(pattern).__name__ if root is not None else "a model that is a plain function; pass layer= with its modules"
+        raise UsageTypeError(f"layers must be a pattern of paths, like 'encoder.*', or a list of them, got {got}")
+    modules = dict(root.named_modules())
+    matches = path_pattern(pattern).fullmatch
+    found = [ModuleLayer(name, module, io) for name, module in modules.items() if name and matches(name)]
+    if not found:
+        raise UnknownName(f"layers: no layer of the model matches {pattern!r}. Layers: {_some(n for n in modules if n)}")
+    return found
 
 
 def _some(names: Iterable[str], most: int = 12) -> str:

@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import torch
 from torch import Tensor
 
-from attrkit.errors import UsageError, UsageIndexError, UsageTypeError
+from attrkit.arguments import Arguments, for_rows
+from attrkit.arguments import taken as taken_rows
+from attrkit.baselines import distribution, matched
 from attrkit.layers import ModuleLayer, Neuron
 from attrkit.protocols import Runner, Tensors
 from attrkit.specs import Where
 from attrkit.targets import Target
 
-
-@attrs.frozen
-class Arguments:
-    """What the model is called with: the attributed tensors by name, and everything else as it is.
-
-    ``keyword`` says that the tensors are passed by their names. The first dimension of every tensor is the batch.
-    """
-
-    names: tuple[str, ...]
-    tensors: Tensors
-    keyword: bool = False
-    extra: tuple[Any, ...] = ()
-    fixed: Mapping[str, Any] = attrs.field(factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.tensors[0])
-
-    def call(self, tensors: Tensors, copies: int, part: slice) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and keyword arguments for copies of a part of the batch, ``tensors`` in place of the attributed ones."""
-        extra = tuple(tiled(e, len(self), copies, part) for e in self.extra)
-        fixed = {k: tiled(v, len(self), copies, part) for k, v in self.fixed.items()}
-        if self.keyword:
-            return extra, {**dict(zip(self.names, tensors, strict=True)), **fixed}
-        return (*tensors, *extra), fixed
-
-
-def tiled(value: Any, n: int, copies: int, part: slice) -> Any:
-    """``copies`` copies of a part of a tensor with a row for each of ``n`` examples; anything else as it is.
-
-    Tensors are always copied, so that the model may write into them.
-    """
-    if not isinstance(value, Tensor):
-        return value
-    if value.dim() == 0 or len(value) != n:
-        return value.clone()
-    return value[part].repeat(copies, *[1] * (value.dim() - 1))
+Inner: TypeAlias = "Callable[[Problem], Tensors]"  # a method with its options bound
+Result = TypeVar("Result")
+_ROW = -1  # the draw that chooses a baseline; methods number theirs from 0
 
 
 @attrs.define(slots=False)
@@ -69,12 +40,20 @@ class Problem:
     runner: Runner = attrs.field(repr=False)
     arguments: Arguments
     target: Target
-    input_baseline: Tensors | None = None
+    input_baseline: Any = None  # as it was given
     site_baseline: Any = None
+    background: Tensors | None = None  # a distribution of baselines at the inputs, one row each
     layers: tuple[ModuleLayer, ...] = ()
     neuron: Neuron | None = None
     through: Neuron | None = None
     seed: int = 0
+    keys: Tensor | None = None  # what each row's draws depend on: which example it is, and of which samples; (batch, numbers)
+    objectives: tuple[Problem, ...] = ()  # the same with another target or neuron, to be read off the same passes
+    choices: Tensor | None = None  # which of such objectives each row is about
+    together: bool = True  # whether several layers are moved together, or each while the others stay as they are
+    compares: bool = False  # whether attributions compare with the baseline
+    keeps_outputs: bool = False  # whether the objective at point and baseline is of interest
+    outputs: dict[str, Tensor] = attrs.field(factory=dict, init=False, repr=False)  # the objective at point and baseline
 
     @property
     def where(self) -> Where:
@@ -89,7 +68,7 @@ class Problem:
     @cached_property
     def point(self) -> Tensors:
         """The value at the site, for the inputs."""
-        return self.runner.read(self, self.inputs) if self.layers else self.inputs
+        return next(self.sites([self.inputs]))
 
     @cached_property
     def baseline(self) -> Tensors:
@@ -100,14 +79,22 @@ class Problem:
         """
         if self.site_baseline is not None:
             return matched(self.site_baseline, self.point, "the layer's value")
-        if self.layers:
-            return self.runner.read(self, self.start)
-        return self.start
+        return next(self.sites([self.start]))
 
     @cached_property
     def start(self) -> Tensors:
-        """The baseline at the model's inputs; zero where none was given."""
-        return self.input_baseline or tuple(map(torch.zeros_like, self.inputs))
+        """The baseline at the model's inputs: what was given, zero, or for each example a row drawn from the background.
+
+        Raises:
+            UsageError: the baseline has another number of tensors, or another shape, than the inputs.
+        """
+        if self.background is not None:
+            count = len(self.background[0])
+            rows = [int(torch.randint(count, (), generator=self.generator(_ROW, i))) for i in range(len(self.arguments))]
+            return tuple(b[rows] for b in self.background)
+        if self.input_baseline is None:
+            return tuple(map(torch.zeros_like, self.inputs))
+        return matched(self.input_baseline, self.inputs, "the input")
 
     @property
     def delta(self) -> Tensors:
@@ -123,34 +110,75 @@ class Problem:
         return _between(self.start, self.inputs, alpha)
 
     def zeros(self) -> Tensors:
-        """Zero at the site."""
-        return tuple(map(torch.zeros_like, self.point))
+        """Zero at the site, in the precision that sums are kept in: at least float32."""
+        return tuple(torch.zeros_like(x, dtype=_accumulating(x)) for x in self.point)
 
-    def generator(self, sample: int, example: int = 0) -> torch.Generator:
-        """The random generator, on the CPU, of one sample for one example; the same whatever shares a forward pass with it."""
-        return torch.Generator().manual_seed(hash((self.seed, example, sample)) & 0x7FFF_FFFF_FFFF_FFFF)
+    # Draws: each belongs to a seed, an example and a number that the method gives it, whatever shares a forward pass.
 
-    def normal(self, sample: int) -> Tensors:
-        """Standard normal numbers shaped like the site, from each example's own generator."""
+    def generator(self, draw: int, example: int = 0) -> torch.Generator:
+        """The random generator, on the CPU, of one draw for one example."""
+        key = (example,) if self.keys is None else self._keys[example]
+        return torch.Generator().manual_seed(hash((self.seed, *key, draw)) & 0x7FFF_FFFF_FFFF_FFFF)
+
+    @property
+    def example_rows(self) -> Tensor:
+        """Which of the caller's examples each row is, shape ``(batch,)``."""
+        return torch.arange(len(self.arguments)) if self.keys is None else self.keys[:, 0]
+
+    def for_rows(self, option: Any, n: int) -> Any:
+        """A method's option for the rows of this problem, from one for ``n`` examples, like a mask with a row for each."""
+        return for_rows(option, n, self.example_rows)
+
+    @cached_property
+    def _keys(self) -> list[tuple[int, ...]]:
+        assert self.keys is not None  # for the type checker
+        return [tuple(key) for key in self.keys.tolist()]
+
+    def normal(self, draw: int, like: Tensors | None = None) -> Tensors:
+        """Standard normal numbers shaped like the site, or like other tensors with a row for each example."""
+        like = self.point if like is None else like
         drawn = []
-        for example in range(len(self.point[0])):
-            generator = self.generator(sample, example)
-            drawn.append([torch.randn(x.shape[1:], generator=generator, dtype=_floating(x)) for x in self.point])
-        return tuple(torch.stack(rows).to(x.device) for rows, x in zip(zip(*drawn, strict=True), self.point, strict=True))
+        for example in range(len(like[0])):
+            generator = self.generator(draw, example)
+            drawn.append([torch.randn(x.shape[1:], generator=generator, dtype=_floating(x)) for x in like])
+        return tuple(torch.stack(rows).to(x.device) for rows, x in zip(zip(*drawn, strict=True), like, strict=True))
+
+    def uniform(self, draw: int) -> Tensor:
+        """A number between 0 and 1 for each example, shape ``(batch,)``, float64 on the CPU."""
+        numbers = [torch.rand((), generator=self.generator(draw, i), dtype=torch.float64) for i in range(len(self.arguments))]
+        return torch.stack(numbers) if numbers else torch.zeros(0, dtype=torch.float64)
 
     # Evaluation: the runner decides how many points share a forward pass. ``total`` says how many there are, to show progress.
 
     def values(self, points: Iterable[Tensors], total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site, shape ``(batch,)`` (``(1,)`` where the model returns one for the batch)."""
-        return self.runner.values(self, points, total=total)
+        return self._noting(points, lambda p: self.runner.values(self, p, total=total), lambda value: value)
 
     def grads(self, points: Iterable[Tensors], total: int | None = None) -> Iterator[Tensors]:
         """The objective's gradient at each value of the site."""
-        return (gradient for _, _, gradient in self.runner.grads(self, points, total=total))
+        return (gradient for _, gradient in self.values_and_grads(points, total))
+
+    def values_and_grads(self, points: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensor, Tensors]]:
+        """The objective, and its gradient, at each value of the site."""
+        found = self._noting(points, lambda p: self.runner.grads(self, p, total=total), lambda outcome: outcome[0])
+        return ((value, gradient) for value, _, gradient in found)
 
     def along(self, inputs: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's value, and the objective's gradient there, while the *inputs* move."""
-        return ((at, gradient) for _, at, gradient in self.runner.grads(self, inputs, moving_inputs=True, total=total))
+        return ((at, gradient) for _, at, gradient in self._along(inputs, total))
+
+    def _along(self, inputs: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
+        def run(p: Iterable[Tensors]) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
+            return self.runner.grads(self, p, moving_inputs=True, total=total)
+
+        return self._noting(inputs, run, lambda outcome: outcome[0])
+
+    def sites(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
+        """The site's value while the *inputs* move; no pass where the site is the inputs, else only as far as the site."""
+        if not self.layers:
+            return iter(inputs)
+        found = self._noting(inputs, lambda p: self.runner.sites(self, p), lambda outcome: outcome[0])
+        return (at for _, at in found)
 
     def value(self) -> Tensor:
         """The objective for the inputs."""
@@ -158,7 +186,7 @@ class Problem:
 
     def value_and_grad(self) -> tuple[Tensor, Tensors]:
         """The objective for the inputs, and its gradient at the site; one forward and one backward pass."""
-        value, at, gradient = next(self.runner.grads(self, [self.inputs], moving_inputs=True))
+        value, at, gradient = next(self._along([self.inputs]))
         self.__dict__.setdefault("point", at)
         return value, gradient
 
@@ -166,40 +194,85 @@ class Problem:
         """The objective, and its relevance at the site, with the operations' backward passes replaced by rules."""
         return self.runner.propagate(self, ruleset, parameters or {})
 
+    def _noting(
+        self,
+        points: Iterable[Tensors],
+        run: Callable[[Iterable[Tensors]], Iterator[Result]],
+        value: Callable[[Result], Tensor | None],
+    ) -> Iterator[Result]:
+        """What ``run`` yields for the points; the objective at point and baseline is kept where they are among them."""
+        ends: deque[str] = deque()
+
+        def passing() -> Iterator[Tensors]:
+            for tensors in points:
+                ends.append(self._end(tensors))
+                yield tensors
+
+        for result in run(passing()):
+            end, seen = ends.popleft(), value(result)
+            if end and seen is not None:
+                self.outputs[end] = seen
+            yield result
+
+    def _end(self, tensors: Tensors) -> str:
+        """Whether tensors are the point or the baseline, at the inputs or at the site, without computing either."""
+        known = vars(self)  # a layer's value at the baseline leaves what is beside the layer at the point, and is no end
+        compared = known.get("baseline" if self.site_baseline is not None else "start")
+        for end, places in (("point", (self.inputs, known.get("point"))), ("baseline", (compared,))):
+            if any(place and all(map(operator.is_, tensors, place)) for place in places):
+                return end
+        return ""
+
+    # Other problems: the same for other examples.
+
+    def taken(self, rows: Tensor, inputs: Tensors | None = None, keys: Tensor | None = None) -> Problem:
+        """The problem of those of the examples ``rows``, in that order, with other ``inputs`` where they are given.
+
+        ``keys`` are what draws depend on then, shape ``(len(rows), numbers)``.
+        """
+        n = len(self.arguments)
+        if keys is None:
+            keys = rows[:, None] if self.keys is None else self.keys[rows]
+        other = attrs.evolve(
+            self,
+            arguments=self.arguments.taken(rows, inputs),
+            target=self.target.taken(rows),
+            input_baseline=taken_rows(self.input_baseline, n, rows),
+            site_baseline=taken_rows(self.site_baseline, n, rows),
+            keys=keys,
+            objectives=tuple(p.taken(rows, inputs, keys) for p in self.objectives),
+            choices=None if self.choices is None else self.choices[rows],
+        )
+        for name in ("point", "baseline") if inputs is None else ():
+            known = vars(self).get(name)
+            if known and all(len(t) == n for t in known):
+                vars(other)[name] = taken_rows(known, n, rows)
+        return other
+
+    def drawing(self) -> Problem:
+        """The same problem with the baselines that were given taken for a distribution, of which each example draws a row."""
+        return attrs.evolve(self, input_baseline=None, background=distribution(self.input_baseline, self.inputs))
+
+    def attributions(
+        self, inner: Inner, inputs: Iterable[Tensors], total: int | None = None, most: int | None = None
+    ) -> Iterator[Tensors]:
+        """What another method says at each of several values of the inputs, ``most`` of them at once, or as many as is best.
+
+        Its draws differ from one to the next.
+        """
+        return self.runner.attributions(self, inner, inputs, total=total, most=most)
+
 
 def _floating(x: Tensor) -> torch.dtype:
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 
+def _accumulating(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else x.dtype
+
+
 def _between(start: Tensors, end: Tensors, alpha: float) -> Tensors:
+    if alpha in (0.0, 1.0) and all(x.is_floating_point() for x in end):  # the very tensors, by which passes are known again
+        return end if alpha else start
     pairs = zip(start, end, strict=True)
     return tuple(torch.lerp(b, x, alpha) if x.is_floating_point() else b + alpha * (x - b) for b, x in pairs)
-
-
-def matched(given: Any, like: Tensors, what: str) -> Tensors:
-    """A baseline as one tensor per tensor of ``like``, from numbers or tensors that broadcast over the batch.
-
-    Raises:
-        UsageIndexError: another number of tensors.
-        UsageError: a shape that is neither that of ``what`` nor one example of it.
-        UsageTypeError: neither a number nor a tensor.
-    """
-    parts = given if isinstance(given, tuple | list) else (given,) * len(like) if not isinstance(given, Tensor) else (given,)
-    if len(parts) != len(like):
-        raise UsageIndexError(
-            f"baselines has {len(parts)} entries, but {what} has {len(like)} tensors; give one baseline for each"
-        )
-    return tuple(_matched(part, x, what) for part, x in zip(parts, like, strict=True))
-
-
-def _matched(part: Any, x: Tensor, what: str) -> Tensor:
-    if isinstance(part, bool | int | float):
-        return torch.full_like(x, part)
-    if not isinstance(part, Tensor):
-        raise UsageTypeError(f"baselines must be numbers or tensors, got {type(part).__name__}")
-    if part.shape == x.shape or part.shape == (1, *x.shape[1:]):
-        return part.to(x).expand_as(x)
-    raise UsageError(
-        f"baselines has shape {tuple(part.shape)}, but {what} has shape {tuple(x.shape)}; give that shape, one example of it "
-        f"({(1, *x.shape[1:])}), or a number"
-    )

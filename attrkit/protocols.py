@@ -74,9 +74,18 @@ class Executor(Protocol):
 class Runner(Protocol):
     """Executes model calls for a problem: packing, taps, devices. Methods never call the model themselves."""
 
-    def read(self, problem: Problem, inputs: Tensors) -> Tensors: ...
+    def sites(self, problem: Problem, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]: ...
     def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]: ...
     def grads(
         self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None
     ) -> Iterator[tuple[Tensor, Tensors, Tensors]]: ...
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]: ...
+    def attributions(
+        self,
+        problem: Problem,
+        inner: Callable[[Problem], Tensors],
+        inputs: Iterable[Tensors],
+        *,
+        total: int | None = None,
+        most: int | None = None,
+    ) -> Iterator[Tensors]: ...

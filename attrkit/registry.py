@@ -22,14 +22,16 @@ from pluggy import PluginManager
 from attrkit import hookspecs
 from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean, warn
 from attrkit.specs import Declared, MethodSpec, RulesetSource, RuleSpec
+from attrkit.wrapping import WrapperSpec
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-Kind = Literal["methods", "rules", "rulesets"]
-KINDS: tuple[Kind, ...] = ("methods", "rules", "rulesets")
+Kind = Literal["methods", "wrappers", "rules", "rulesets"]
+Named = Literal["methods", "wrappers", "rules"]
+KINDS: tuple[Kind, ...] = ("methods", "wrappers", "rules", "rulesets")
 Spec = TypeVar("Spec", bound=Declared)
-_KINDS: dict[Kind, type] = {"methods": MethodSpec, "rules": RuleSpec, "rulesets": RulesetSource}
+_KINDS: dict[Kind, type] = {"methods": MethodSpec, "wrappers": WrapperSpec, "rules": RuleSpec, "rulesets": RulesetSource}
 
 
 class State(StrEnum):
@@ -245,7 +247,13 @@ class Registry:
             f"'{owners[0].partition(':')[0]}:{name}', or set ATTRKIT_BLOCK to the other"
         )
 
-    def get(self, kind: Literal["methods", "rules"], name: str) -> Any:
+    def find(self, kind: Named, name: str) -> Any:
+        """The declaration called ``name``, or None; only plugins of that name are loaded."""
+        for plugin in self.named(name):
+            self.load(plugin)
+        return self._find(kind, name)
+
+    def get(self, kind: Named, name: str) -> Any:
         """The declaration called ``name`` or ``distribution:name``.
 
         Loads the plugin of that name; only if there is none are all the others loaded.
@@ -254,12 +262,9 @@ class Registry:
             UnknownName: nothing of that kind has the name.
             PluginUnavailable: the plugin is broken, incompatible, or one of several with that name.
         """
-        candidates = self.named(name)
-        for plugin in candidates:
-            self.load(plugin)
-        if (found := self._find(kind, name)) is not None:
+        if (found := self.find(kind, name)) is not None:
             return found
-        for plugin in candidates:
+        for plugin in self.named(name):
             if plugin.state is not State.LOADED:
                 raise PluginUnavailable(f"{plugin.key} is {plugin.state}: {plugin.reason}") from plugin.error
         self.load_all()
@@ -271,8 +276,21 @@ class Registry:
         raise UnknownName(f"no {kind[:-1]} {name!r}{reason}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}")
 
     def method(self, name: str) -> MethodSpec:
-        """The method called ``name``; see :meth:`get`."""
-        spec: MethodSpec = self.get("methods", name)
+        """The method called ``name``, or ``wrapper(method)`` for a wrapper applied to one; see :meth:`get`."""
+        outer, bracket, rest = name.partition("(")
+        if bracket and rest.endswith(")"):
+            return self.wrapper(outer).around(self.method(rest[:-1]))
+        try:
+            spec: MethodSpec = self.get("methods", name)
+        except UnknownName:
+            if self._find("wrappers", name) is None:
+                raise
+            raise UnknownName(f"{name!r} is a wrapper: it takes a method; ask for it as '{name}(METHOD)'") from None
+        return _warned(spec)
+
+    def wrapper(self, name: str) -> WrapperSpec:
+        """The wrapper called ``name``; see :meth:`get`."""
+        spec: WrapperSpec = self.get("wrappers", name)
         return _warned(spec)
 
     def rule(self, name: str) -> RuleSpec:
@@ -280,7 +298,7 @@ class Registry:
         spec: RuleSpec = self.get("rules", name)
         return _warned(spec)
 
-    def all(self, kind: Literal["methods", "rules"]) -> dict[str, Any]:
+    def all(self, kind: Named) -> dict[str, Any]:
         """Every declaration of a kind by name, loading every plugin; of several with one name, each by its full name."""
         self.load_all()
         found = sorted(self._declared(kind), key=lambda d: d[0])
@@ -289,7 +307,7 @@ class Registry:
 
     def origin(self, declared: Declared) -> Plugin | None:
         """The plugin that a declaration came from; None for one that was registered by hand."""
-        kinds: tuple[Kind, ...] = ("methods", "rules")
+        kinds: tuple[Kind, ...] = ("methods", "wrappers", "rules")
         owners = (owner for kind in kinds for _, found, owner in self._declared(kind) if found is declared)
         return self.plugins.get(next(owners, ""))
 

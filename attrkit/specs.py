@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 
@@ -30,8 +30,8 @@ class Where(StrEnum):
 #: Names that ``explain`` and the classes of ``attrkit.attr`` use themselves; no option of a method may take one.
 RESERVED = frozenset({
     "additional_forward_args", "attribute_to_layer_input", "attribute_to_neuron_input", "baselines", "grad_kwargs", "inputs",
-    "internal_batch_size", "layer", "model", "neuron", "neuron_selector", "perturbations_per_eval", "return_convergence_delta",
-    "seed", "self", "show_progress", "target",
+    "internal_batch_size", "layer", "layers", "model", "neuron", "neuron_selector", "perturbations_per_eval",
+    "return_convergence_delta", "seed", "self", "show_progress", "target",
 })  # fmt: skip
 
 
@@ -93,8 +93,13 @@ def _by_reference(module: str, qualname: str) -> Any:
     return getattr(sys.modules.get(module) or import_module(module), qualname)
 
 
-def _identifier(_: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+def positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function that may be given by position."""
+    return [p for p in inspect.signature(function).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+
+
+def _identifier(spec: Declared, attribute: attrs.Attribute[str], value: str) -> None:
+    if not re.fullmatch(spec.pattern, value):
         raise UsageError(f"{attribute.name} {value!r} must be lower case letters, digits and underscores, like 'my_method'")
 
 
@@ -106,6 +111,7 @@ class Declared:
     function: Callable[..., Any] = attrs.field(repr=False)
     references: tuple[str, ...] = attrs.field(kw_only=True, default=())
     deprecated: Deprecation | None = attrs.field(kw_only=True, default=None)
+    pattern: ClassVar[str] = r"[a-z][a-z0-9_]*"  # of names
     options: tuple[Option, ...] = attrs.field(
         init=False, repr=False, default=attrs.Factory(lambda self: _options(self.function), takes_self=True)
     )
@@ -157,6 +163,9 @@ class MethodSpec(Declared):
         gradient: whether it needs gradients (else forward passes suffice).
         baseline: whether it compares with a baseline.
         baseline_at: whether a layer's baseline is given at the model's inputs or is a value of the layer.
+        distribution: whether baselines are a distribution: any number of rows, or a function that returns them.
+        objective: whether it looks at the objective at all.
+        lands: whether attributions to a layer are shaped like its value, or like the inputs.
         complete: whether attributions sum to the change of the objective from baseline to point (without a baseline:
             to the objective itself).
         linear: whether attributions for f + g are those for f plus those for g.
@@ -174,6 +183,11 @@ class MethodSpec(Declared):
     baseline_at: Literal["inputs", "site"] = attrs.field(
         kw_only=True, default="inputs", validator=attrs.validators.in_(("inputs", "site"))
     )
+    distribution: bool = attrs.field(kw_only=True, default=False)
+    objective: bool = attrs.field(kw_only=True, default=True)
+    lands: Literal["site", "inputs"] = attrs.field(
+        kw_only=True, default="site", validator=attrs.validators.in_(("site", "inputs"))
+    )
     complete: Literal["exact", "approximate", "no"] = attrs.field(
         kw_only=True, default="no", validator=attrs.validators.in_(("exact", "approximate", "no"))
     )
@@ -188,11 +202,10 @@ class MethodSpec(Declared):
 
     def __attrs_post_init__(self) -> None:
         """Refuse a declaration whose facts contradict its signature or one another."""
-        positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
-        if len(positional) != 1:
+        if (count := len(positional(self.function))) != 1:
             raise UsageError(
                 f"method {self.name!r}: {self.function.__qualname__} must take the problem as its one positional argument "
-                f"and options as keyword-only ones, it takes {len(positional)} positional"
+                f"and options as keyword-only ones, it takes {count} positional"
             )
         if taken := sorted(RESERVED & {o.name for o in self.options}):
             raise UsageError(f"method {self.name!r}: option {taken[0]!r} is a name that attrkit uses itself; rename it")
@@ -200,10 +213,17 @@ class MethodSpec(Declared):
             raise UsageError(f"method {self.name!r}: where= is empty; name at least one of {', '.join(Where)}")
         if self.baseline == "none" and self.baseline_at == "site":
             raise UsageError(f"method {self.name!r}: baseline_at='site' contradicts baseline='none'")
+        if self.distribution and (self.baseline == "none" or self.baseline_at == "site"):
+            raise UsageError(f"method {self.name!r}: distribution=True needs a baseline, at the inputs")
         if stray := sorted(self.classes.keys() - self.where):
             raise UsageError(f"method {self.name!r}: classes= names {str(stray[0])!r}, which where= leaves out")
         if not self.gradient and self.backward_passes != "0":
             raise UsageError(f"method {self.name!r}: gradient=False contradicts backward_passes={self.backward_passes!r}")
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares with a baseline."""
+        return self.baseline != "none"
 
     @hookimpl
     def attrkit_methods(self) -> tuple[MethodSpec, ...]:
@@ -232,11 +252,10 @@ class RuleSpec(Declared):
 
     def __attrs_post_init__(self) -> None:
         """Refuse a function that cannot be called as a rule."""
-        positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
-        if len(positional) != 2:
+        if (count := len(positional(self.function))) != 2:
             raise UsageError(
                 f"rule {self.name!r}: {self.function.__qualname__} must take (step, relevance) and parameters as "
-                f"keyword-only arguments, it takes {len(positional)} positional"
+                f"keyword-only arguments, it takes {count} positional"
             )
 
     @hookimpl
@@ -257,7 +276,8 @@ class RulesetSource:
         return (self,)
 
 
-def _checked(spec: type[Any], name: str, function: Callable[..., Any], facts: Mapping[str, Any]) -> Any:
+def checked_spec(spec: type[Any], name: str, function: Callable[..., Any], facts: Mapping[str, Any]) -> Any:
+    """A declaration. Raises UnknownName where a fact is misspelt."""
     known = {a.name for a in attrs.fields(spec) if a.kw_only}
     for fact in facts:
         if fact not in known:
@@ -269,9 +289,9 @@ def _checked(spec: type[Any], name: str, function: Callable[..., Any], facts: Ma
 
 def method(name: str, **facts: Any) -> Callable[[Callable[..., Any]], MethodSpec]:
     """Declare the decorated function an attribution method. ``facts`` are the attributes of :class:`MethodSpec`."""
-    return lambda function: _checked(MethodSpec, name, function, facts)
+    return lambda function: checked_spec(MethodSpec, name, function, facts)
 
 
 def rule(name: str, **facts: Any) -> Callable[[Callable[..., Any]], RuleSpec]:
     """Declare the decorated function a propagation rule. ``facts`` are the attributes of :class:`RuleSpec`."""
-    return lambda function: _checked(RuleSpec, name, function, facts)
+    return lambda function: checked_spec(RuleSpec, name, function, facts)

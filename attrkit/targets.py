@@ -87,6 +87,10 @@ class Target:
             return self
         return Target(None, self.rows[part].repeat(copies, 1), self.given or self)
 
+    def taken(self, rows: Tensor) -> Target:
+        """The target of those of the examples ``rows``, in that order."""
+        return self if self.rows is None else Target(None, self.rows[rows], self.given or self)
+
     def choose(self, output: Tensor, n: int) -> Tensor:
         """One number per example, shape ``(n,)``; shape ``(1,)`` where the model returns one number for the whole batch."""
         if self.index is None and self.rows is None:
@@ -115,6 +119,12 @@ class Target:
             raise UsageError(f"target has one entry per example, but the model returned {len(output)} rows for {n} examples")
         index = (torch.arange(n, device=output.device), *self.rows.to(output.device).unbind(1))
         return output[index]
+
+    def plain(self) -> Any:
+        """The target in a form that the established API takes."""
+        if self.rows is not None:
+            return [int(r[0]) if len(r) == 1 else tuple(r) for r in self.rows.tolist()]
+        return self.index[0] if self.index is not None and len(self.index) == 1 else self.index
 
     def to_json(self) -> Any:
         """The target in a form that JSON keeps and ``of`` reads."""

@@ -24,7 +24,8 @@ def bind(source: str, parameters: Mapping[str, Any], model: str, data: str | Non
         UsageError: the model or its input cannot be had.
         RulesetError: the ruleset itself is not valid, or its parameters are not.
     """
-    from attrkit.attributing import Request, arguments_of, fit
+    from attrkit.attributing import Request, fit
+    from attrkit.reading import arguments_of
 
     network = load_model(model)
     inputs = suited(_input(network, data, shape), network).inputs

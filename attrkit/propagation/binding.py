@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from attrkit.errors import did_you_mean
+from attrkit.layers import path_pattern
 from attrkit.propagation.step import Governing
 from attrkit.registry import registry
 from attrkit.rulesets.ruleset import Entry, Match, Ruleset
@@ -40,12 +41,6 @@ def _is(cls: type, pattern: str, *, exact: bool = False) -> bool:
     return any(fnmatchcase(name, pattern) for c in (cls.__mro__[:1] if exact else cls.__mro__) for name in _names(c))
 
 
-@lru_cache(maxsize=4096)
-def _glob(pattern: str) -> re.Pattern[str]:
-    escaped = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", r"[^.]*").replace(r"\?", r"[^.]")
-    return re.compile(escaped)
-
-
 def covers(match: Match, site: Site) -> bool:
     """Whether every selector but the position holds."""
     innermost = site.classes[-1] if site.classes else None
@@ -53,7 +48,7 @@ def covers(match: Match, site: Site) -> bool:
         (not match.op or site.operation in members(match.op))
         and (match.module is None or (innermost is not None and _is(innermost, match.module, exact=match.exact)))
         and (match.within is None or any(_is(c, match.within) for c in site.classes))
-        and (match.path is None or _glob(match.path).fullmatch(site.path) is not None)
+        and (match.path is None or path_pattern(match.path).fullmatch(site.path) is not None)
         and (match.path_regex is None or re.fullmatch(match.path_regex, site.path) is not None)
         and (match.not_ is None or not covers(match.not_, site))
     )

@@ -18,11 +18,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from attrkit.errors import UsageTypeError, warn
 from attrkit.layers import ModuleLayer
+from attrkit.runner.learnt import Learnt
 from attrkit.runner.replica import CopyRefusedError, Lease
-from attrkit.runner.sizing import Sizing
 
 T = TypeVar("T")
-_learnt: WeakKeyDictionary[Any, dict[Any, Sizing]] = WeakKeyDictionary()
+_learnt: WeakKeyDictionary[Any, Learnt] = WeakKeyDictionary()
 _depth = threading.local()  # the innermost guarded call of each thread
 
 
@@ -74,7 +74,7 @@ class Forward:
     root: nn.Module | None
     guard: Callable[[Callable[..., Any]], Callable[..., Any]] = attrs.field(default=lambda hook: hook)
     training: bool = False
-    sizes: dict[Any, Sizing] = attrs.field(factory=dict)  # of passes like earlier ones, kept with the model
+    learnt: Learnt = attrs.field(factory=Learnt)  # from earlier passes, kept with the model
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
@@ -126,22 +126,22 @@ def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
                     call = _rebound(model, root, lease.replica.root)
                     if lease.pool.draws is None:
                         call = _watched(call, root)
-                    result = compute(Forward(call, lease.replica.root, training=training, sizes=lease.pool.sizes))
+                    result = compute(Forward(call, lease.replica.root, training=training, learnt=lease.pool.learnt))
             except _LedBackError:
                 lease.refuse("a forward pass of its copy ran the model's own modules")
             else:
                 lease.give_back()
                 return result
         with _guarded(root) as guard, _random_state_kept(None, training=training):
-            return compute(Forward(unwrapped(model), root, guard, training=training, sizes=_learnt_of(model)))
+            return compute(Forward(unwrapped(model), root, guard, training=training, learnt=_learnt_of(model)))
 
 
-def _learnt_of(model: Any) -> dict[Any, Sizing]:
+def _learnt_of(model: Any) -> Learnt:
     """What was learnt in earlier calls of a model that is not copied."""
     try:
-        return _learnt.setdefault(model, {})
+        return _learnt.setdefault(model, Learnt())
     except TypeError:  # it takes no weak references, or has no hash
-        return {}
+        return Learnt()
 
 
 def _watched(call: Callable[..., Any], root: nn.Module) -> Callable[..., Any]:

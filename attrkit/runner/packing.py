@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice, repeat
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attrkit.protocols import Executor, Tensors
+from attrkit.runner.learnt import Habit
 from attrkit.runner.sizing import Sizing
 
 
@@ -57,7 +59,8 @@ def _close(a: Tensor, b: Tensor) -> bool:
     if not a.is_floating_point():
         return bool(torch.equal(a, b))
     scale = float(b.abs().nan_to_num().amax()) if b.numel() else 0.0
-    return bool(torch.allclose(a, b, rtol=1e-2, atol=1e-3 * scale, equal_nan=True))
+    rounding = 4 * torch.finfo(b.dtype).eps ** 0.5  # of sums over many terms, also in the reduced precision of tensor cores
+    return bool(torch.allclose(a, b, rtol=rounding, atol=rounding * scale, equal_nan=True))
 
 
 #: One forward pass: the moving tensors, how many points they hold, and which part of the batch.
@@ -68,20 +71,22 @@ Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 class Packing:
     """Packs points over a batch of ``n`` examples into passes of as many rows as ``sizing`` says.
 
-    The first time that points share a pass, one of them is evaluated alone too; where that differs, none share one any more.
+    ``ways`` evaluate several points in a pass, the cheapest first; the last also evaluates one, or a part of the batch, and
+    what it says of one is the truth. The first time that points share a pass, one or two of them are evaluated alone too.
 
     ``apart`` keeps points from sharing a pass, for models whose rows influence one another.
     """
 
     n: int
+    ways: tuple[Evaluate, ...]
     sizing: Sizing
-    learnt: Sizing  # of passes like these: whether points may share one
+    habit: Habit
     apart: bool = False
-    uncounted: Callable[[], AbstractContextManager[None]] = nullcontext
+    uncounted: Callable[[], AbstractContextManager[None]] = nullcontext  # for passes that find out about the model
 
-    def stream(self, points: Iterable[Tensors], evaluate: Evaluate, executor: Executor) -> Iterator[Outcome]:
+    def stream(self, points: Iterable[Tensors], executor: Executor) -> Iterator[Outcome]:
         """The outcome of each point, in order."""
-        for outcomes in executor.run(self._groups(iter(points)), lambda group: self._group(*group, evaluate)):
+        for outcomes in executor.run(self._groups(iter(points)), lambda group: self._group(*group)):
             yield from outcomes
 
     def _groups(self, points: Iterator[Tensors]) -> Iterator[tuple[list[Tensors], bool]]:
@@ -93,26 +98,47 @@ class Packing:
             yield group, bool(after)
             group = after
 
-    def _group(self, group: list[Tensors], more: bool, evaluate: Evaluate) -> list[Outcome]:  # noqa: FBT001 - of _groups
-        if len(group) > 1 and self.learnt.interact:
-            return [evaluate(point, 1, slice(0, self.n)) for point in group]
+    def _group(self, group: list[Tensors], more: bool) -> list[Outcome]:  # noqa: FBT001 - of _groups
+        if len(group) > 1 and self.habit.way is None:
+            return self._probed(group, more=more)
+        if len(group) > 1 and self.habit.way == len(self.ways):
+            return list(map(self._alone, group))
+        way = self.ways[-1 if len(group) == 1 or self.habit.way is None else self.habit.way]
         try:
             with self.sizing.observed(len(group) * self.n, more=more):
-                outcomes = self._packed(group, evaluate)
+                return self._packed(group, way)
         except UnpackableError:
-            return [evaluate(point, 1, slice(0, self.n)) for point in group]
-        if len(group) > 1 and self.learnt.interact is None:
-            return self._checked(group, outcomes, evaluate)
+            return list(map(self._alone, group))
+
+    def _probed(self, group: list[Tensors], *, more: bool) -> list[Outcome]:
+        """The outcomes of the first points that share a pass, evaluated in the fastest way that changes nothing."""
+        with self.uncounted():
+            last = self._alone(group[-1])
+            first = self._alone(group[0]) if len(self.ways) > 1 else None
+        right: list[tuple[float, int, list[Outcome]]] = []
+        for index, way in enumerate(self.ways):
+            started = time.perf_counter()
+            try:
+                with nullcontext() if right else self.sizing.observed(len(group) * self.n, more=more):
+                    outcomes = self._packed(group, way)
+            except UnpackableError:
+                continue
+            except Exception:
+                if index == len(self.ways) - 1:
+                    raise
+                continue  # the model does not bear being called that way
+            if outcomes[-1].close(last) and (first is None or outcomes[0].close(first)):
+                right.append((time.perf_counter() - started, index, outcomes))
+                if index == 0:  # it does a part of the work of the others
+                    break
+        if not right:
+            self.habit.way = len(self.ways)
+            return [*([first] if first else []), *map(self._alone, group[1 if first else 0 : -1]), last]
+        _, self.habit.way, outcomes = min(right, key=lambda found: found[:2])
         return outcomes
 
-    def _checked(self, group: list[Tensors], outcomes: list[Outcome], evaluate: Evaluate) -> list[Outcome]:
-        """The outcomes of the first points that shared a pass, unless one of them alone shows that this changed it."""
-        with self.uncounted():
-            alone = evaluate(group[-1], 1, slice(0, self.n))
-        self.learnt.interact = not outcomes[-1].close(alone)
-        if not self.learnt.interact:
-            return outcomes
-        return [*(evaluate(point, 1, slice(0, self.n)) for point in group[:-1]), alone]
+    def _alone(self, point: Tensors) -> Outcome:
+        return self.ways[-1](point, 1, slice(0, self.n))
 
     def _packed(self, group: list[Tensors], evaluate: Evaluate) -> list[Outcome]:
         """Several points in one pass, or one point in several passes."""

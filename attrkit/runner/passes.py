@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import torch
 from torch import Tensor
 
+from attrkit.arguments import Arguments
 from attrkit.errors import ModelError, UsageError, UsageTypeError, warn
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
@@ -18,35 +19,58 @@ from attrkit.propagation import Rewriter
 from attrkit.protocols import Tensors
 from attrkit.runner.isolation import Forward
 from attrkit.runner.packing import Outcome, UnpackableError
-from attrkit.runner.taps import Tap, leaf_of, place
+from attrkit.runner.taps import EnoughError, Tap, leaf_of, place, stop_after
 from attrkit.targets import output_tensor
 
 
 @attrs.define
 class Passes:
-    """Runs single passes of a problem's model and counts them, in batches: a pass over k points counts k."""
+    """Runs single passes of a problem's model."""
 
     forward: Forward
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
-    forwards: int = 0
-    backwards: int = 0
     sizes: dict[ModuleLayer, int] = attrs.field(factory=dict)  # how many tensors each layer of the site passes on
+    _unused: set[str] = attrs.field(factory=set)  # what was warned about
 
-    def read(self, problem: Problem, inputs: Tensors) -> Tensors:
-        """The site's value for these inputs."""
+    def site(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
+        """The site's value for these inputs, and the objective where it is of interest; else nothing above the site runs."""
         with torch.no_grad(), ExitStack() as stack:
             taps = [Tap(layer) for layer in problem.layers]
             place(self.forward, taps, stack)
-            self.call(problem, tuple(t.clone() for t in inputs), 1, slice(0, len(problem.arguments)))
-        return self._captured(taps)
+            inputs = tuple(t.clone() for t in tensors)
+            if problem.keeps_outputs:
+                output = self.call(problem, inputs, copies, part, taps)
+                value = self._objective(problem, output, [], copies, part)
+            else:
+                self.call(problem, inputs, copies, part, taps, stop=taps)
+                value = torch.zeros(copies * (part.stop - part.start))
+        return Outcome(value, self._captured(taps))
+
+    def running(self, arguments: Arguments, layers: Iterable[ModuleLayer]) -> list[ModuleLayer]:
+        """Those of the layers that run and pass on real numbers.
+
+        Raises:
+            UsageError: none of them does.
+        """
+        with torch.no_grad(), ExitStack() as stack:
+            taps = [Tap(layer) for layer in dict.fromkeys(layers)]
+            place(self.forward, taps, stack)
+            args, kwargs = arguments.call(tuple(t.clone() for t in arguments.tensors), 1, slice(0, len(arguments)))
+            self.forward(*args, **kwargs)
+        found = [tap.layer for tap in taps if tap.seen and all(t.is_floating_point() for t in tap.seen)]
+        if not found:
+            names = ", ".join(repr(tap.layer.name) for tap in taps)
+            raise UsageError(f"layers: of {names} none runs in the model's forward pass and passes on real numbers")
+        return found
 
     def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
         """The objective at ``copies`` values of the site, for a part of the batch."""
         with torch.no_grad(), ExitStack() as stack:
             inputs = self._replacing(problem, tensors, copies, part, stack)[1] if problem.layers else tensors
-            neuron = self._neuron(problem, stack)
-            output = self.call(problem, tuple(t.clone() for t in inputs), copies, part)
-            return Outcome(self._objective(problem, output, neuron, copies, part))
+            neurons = self._neurons(problem, stack)
+            inputs = tuple(t.clone() for t in inputs)
+            output = self.call(problem, inputs, copies, part, neurons, stop=() if problem.through else neurons)
+            return Outcome(self._objective(problem, output, neurons, copies, part))
 
     def gradient(
         self,
@@ -72,41 +96,82 @@ class Passes:
                 inputs = tuple(t.clone() for t in tensors)
             else:
                 taps, inputs = self._replacing(problem, tensors, copies, part, stack, leaves=True)
-            neuron = self._neuron(problem, stack)
-            output = self.call(problem, inputs, copies, part)
+            neurons = self._neurons(problem, stack)
+            output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if problem.through else neurons)
             at = self._captured(taps) if taps else at
-            value = self._objective(problem, output, neuron, copies, part)
+            value = self._objective(problem, output, neurons, copies, part)
             if rules:
                 rules.audit(value)
-            gradient = self._differentiated(problem, value, at, neuron)
+            gradient = self._differentiated(problem, value, at, neurons)
             if rules:  # what stays in the graph has no gate, and got relevance by value
                 gradient = tuple(g if a.is_leaf else g * a.detach() for g, a in zip(gradient, at, strict=True))
-        self.backwards += copies * (part.start == 0)
         return Outcome(value.detach(), tuple(t.detach() for t in at), gradient)
 
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Passes that find out about the model, and are no part of the method."""
-        counts = self.forwards, self.backwards
-        yield
-        self.forwards, self.backwards = counts
+    def injected(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, gradient: bool) -> Outcome:
+        """As ``gradient`` or ``value`` at values of a layer, while what is below it runs once for all copies.
 
-    def call(self, problem: Problem, inputs: Tensors, copies: int, part: slice) -> Any:
-        """The model's output."""
+        Wrong, or impossible, where anything of one copy's size reaches beyond the layer by another way.
+        """
+        with torch.set_grad_enabled(gradient), ExitStack() as stack:
+            taps = self._tapped(problem, tensors, stack, leaves=gradient)
+            output = self.call(problem, tuple(t[part].clone() for t in problem.inputs), 1, part, taps)
+            at = self._captured(taps)
+            value = self._objective(problem, output, [], copies, part)
+            if not gradient:
+                return Outcome(value)
+            return Outcome(value.detach(), tuple(t.detach() for t in at), self._differentiated(problem, value, at, []))
+
+    def vmapped(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, gradient: bool) -> Outcome:
+        """As ``injected``, with torch telling the copies apart wherever they go, by ``torch.func.vmap``."""
+        with torch.set_grad_enabled(gradient):
+            stacked = tuple(t.detach().unflatten(0, (copies, -1)).requires_grad_(gradient) for t in tensors)
+
+            def one(*values: Tensor) -> Tensor:
+                with ExitStack() as stack:
+                    taps = self._tapped(problem, values, stack)
+                    output = self.call(problem, tuple(t[part].clone() for t in problem.inputs), 1, part, taps)
+                    self._captured(taps)
+                    return self._objective(problem, output, [], 1, part)
+
+            value = torch.func.vmap(one)(*stacked).flatten(0, 1)
+            if not gradient:
+                return Outcome(value)
+            found = self._differentiated(problem, value, stacked, [])
+        return Outcome(value.detach(), tensors, tuple(g.flatten(0, 1) for g in found))
+
+    def call(
+        self, problem: Problem, inputs: Tensors, copies: int, part: slice, taps: Iterable[Tap] = (), stop: Iterable[Tap] = ()
+    ) -> Any:
+        """The model's output; None where the pass ends early, after the taps ``stop``, as far as that is known to be safe."""
         args, kwargs = problem.arguments.call(inputs, copies, part)
-        self.forwards += copies * (part.start == 0)
+        if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
+            stop_after(wanted)
         try:
-            return self.forward(*args, **kwargs)
+            output = self.forward(*args, **kwargs)
+        except EnoughError:
+            return None
         except (RuntimeError, IndexError, TypeError) as error:
             explained = _explained(error, problem, inputs)
             if explained is error:
                 raise
             raise explained from error
+        for tap in taps:
+            self.forward.learnt.calls.setdefault(_shaped(problem, tap.layer), set()).add(tap.calls)
+        return output
 
-    @staticmethod
-    def _objective(problem: Problem, output: Any, neuron: Tap | None, copies: int, part: slice) -> Tensor:
-        if problem.neuron and neuron:
-            return problem.neuron.pick(neuron.captured())
+    def _runs_once(self, problem: Problem, layer: ModuleLayer) -> bool:
+        """Whether nothing of interest happens at a layer after its next call: in every whole pass there was only one."""
+        return layer.call is not None or self.forward.learnt.calls.get(_shaped(problem, layer)) == {1}
+
+    @classmethod
+    def _objective(cls, problem: Problem, output: Any, neurons: list[Tap], copies: int, part: slice) -> Tensor:
+        """One number for each row; with several objectives, shape ``(rows, objectives)``."""
+        if problem.objectives:
+            taps: list[list[Tap]] = [[tap] for tap in neurons] or [[] for _ in problem.objectives]
+            pairs = zip(problem.objectives, taps, strict=True)
+            return torch.stack([cls._objective(p, output, tap, copies, part) for p, tap in pairs], 1)
+        if problem.neuron and neurons:
+            return problem.neuron.pick(neurons[0].captured())
         rows = copies * (part.stop - part.start)
         value = problem.target.tile(copies, part).choose(output_tensor(output), rows)
         alone = copies == 1 and part == slice(0, len(problem.arguments))
@@ -118,9 +183,9 @@ class Passes:
             )
         return value
 
-    def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neuron: Tap | None) -> Tensors:
+    def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neurons: list[Tap]) -> Tensors:
         if not value.requires_grad and problem.layers:
-            names = ", ".join(repr(layer.name) for layer in problem.layers)
+            names = ", ".join(repr(str(layer)) for layer in problem.layers)
             warn(f"the model's output does not depend on layer {names}: its attributions are 0")
             return tuple(map(torch.zeros_like, at))
         if not value.requires_grad:
@@ -128,17 +193,34 @@ class Passes:
                 "the model's output does not depend on the inputs in a way that torch can differentiate (detached, computed "
                 "under no_grad, or by operations on integers); use a method that needs no gradient, like feature_ablation"
             )
-        options = {"allow_unused": True, "materialize_grads": True, **self.grad_options}
-        if not (problem.through and neuron):
-            return torch.autograd.grad(value.sum(), at, **options)
-        seen = neuron.captured()
+        if value.dim() > 1:
+            return _per_objective(value, at)
+        options = {"allow_unused": True, **self.grad_options}
+        if not (problem.through and neurons):
+            return self._filled(problem, at, torch.autograd.grad(value.sum(), at, **options))
+        seen = neurons[0].captured()
         upper = torch.autograd.grad(value.sum(), seen, retain_graph=True, allow_unused=True, materialize_grads=True)
         seeds = zip(seen, problem.through.mask(seen), upper, strict=True)
         lower = [(v, mask * g) for v, mask, g in seeds if v.requires_grad]
         if not lower:
             return tuple(map(torch.zeros_like, at))
         outputs, cotangents = zip(*lower, strict=True)
-        return torch.autograd.grad(outputs, at, cotangents, **options)
+        return self._filled(problem, at, torch.autograd.grad(outputs, at, cotangents, **options))
+
+    def _filled(self, problem: Problem, at: Tensors, gradient: tuple[Tensor | None, ...]) -> Tensors:
+        """Zeros, and a warning, where the objective does not depend on a tensor."""
+        if all(g is not None for g in gradient):
+            return cast("Tensors", gradient)
+        if problem.layers:
+            counts = [(f"layer {str(layer)!r}", self.sizes[layer]) for layer in problem.layers]
+            names = [name for name, count in counts for _ in range(count)]
+        else:
+            names = [f"input {name!r}" for name in problem.arguments.names]
+        for name, g in zip(names, gradient, strict=True):
+            if g is None and name not in self._unused:
+                self._unused.add(name)
+                warn(f"the objective does not depend on {name}: its attributions are 0")
+        return tuple(torch.zeros_like(a) if g is None else g for a, g in zip(at, gradient, strict=True))
 
     def _captured(self, taps: list[Tap]) -> Tensors:
         self.sizes |= {tap.layer: len(tap.captured()) for tap in taps}
@@ -148,18 +230,39 @@ class Passes:
         self, problem: Problem, tensors: Tensors, copies: int, part: slice, stack: ExitStack, *, leaves: bool = False
     ) -> tuple[list[Tap], Tensors]:
         """Taps that put ``tensors`` in place of the site's value, and the inputs to call the model with."""
-        rest = iter(tensors)
-        taps = [Tap(layer, tuple(islice(rest, self.sizes[layer])), leaves=leaves) for layer in problem.layers]
-        place(self.forward, taps, stack)
+        taps = self._tapped(problem, tensors, stack, leaves=leaves)
         return taps, tuple(t[part].repeat(copies, *[1] * (t.dim() - 1)) for t in problem.inputs)
 
-    def _neuron(self, problem: Problem, stack: ExitStack) -> Tap | None:
-        neuron = problem.neuron or problem.through
-        if neuron is None:
-            return None
-        tap = Tap(neuron.layer)
-        place(self.forward, [tap], stack)
-        return tap
+    def _tapped(self, problem: Problem, values: Tensors, stack: ExitStack, *, leaves: bool = False) -> list[Tap]:
+        rest = iter(values)
+        taps = [Tap(layer, tuple(islice(rest, self.sizes[layer])), leaves=leaves) for layer in problem.layers]
+        place(self.forward, taps, stack)
+        return taps
+
+    def _neurons(self, problem: Problem, stack: ExitStack) -> list[Tap]:
+        """A tap for the neuron of each objective."""
+        neurons = (p.neuron or p.through for p in problem.objectives or (problem,))
+        taps = [Tap(neuron.layer) for neuron in neurons if neuron]
+        place(self.forward, taps, stack)
+        return taps
+
+
+def _shaped(problem: Problem, layer: ModuleLayer) -> Any:
+    """A layer, and all of the inputs that its number of calls may depend on, save their values."""
+    others = (v for v in (*problem.arguments.extra, *problem.arguments.fixed.values()) if isinstance(v, Tensor))
+    return layer.name, tuple((t.shape[1:], t.dtype) for t in (*problem.inputs, *others))
+
+
+def _per_objective(value: Tensor, at: Tensors) -> Tensors:
+    """The gradient of each column of ``value``, shape ``(rows, columns, ...)`` for each tensor."""
+    columns = value.shape[1]
+    each = []
+    for k in range(columns):
+        found = torch.autograd.grad(
+            value[:, k].sum(), at, retain_graph=k < columns - 1, allow_unused=True, materialize_grads=True
+        )
+        each.append(found)
+    return tuple(torch.stack(parts, 1) for parts in zip(*each, strict=True))
 
 
 def _leaf(name: str, tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attrkit.errors import UsageError
 from attrkit.runner.census import Census
-from attrkit.runner.sizing import Sizing
+from attrkit.runner.learnt import Learnt
 
 _KEPT = 4  # replicas that wait per model: as many calls as usually run at the same time
 
@@ -49,7 +49,7 @@ class _Pool:
     tokens: list[Any]
     waiting: list[Replica] = attrs.field(factory=list)
     refused: str = ""
-    sizes: dict[Any, Sizing] = attrs.field(factory=dict)  # see Forward
+    learnt: Learnt = attrs.field(factory=Learnt)  # see Forward
     draws: bool | None = None  # whether a forward pass advances the global random generator; None: not seen yet
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,16 +14,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from attrkit.errors import RulesetError, warn
-from attrkit.problem import Problem
+from attrkit.completeness import ends, gaps
+from attrkit.errors import AttrkitError, RulesetError, warn
+from attrkit.problem import Inner, Problem
 from attrkit.propagation import Rewriter, Row, bound
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.executors import Serial
+from attrkit.runner.learnt import Habit
 from attrkit.runner.packing import Evaluate, Outcome, Packing
 from attrkit.runner.passes import Passes
 from attrkit.runner.sizing import Sizing
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import output_tensor
+
+
+class ApartError(Exception):
+    """A method moves the values of several layers, which the problem wants moved one by one: run it for each."""
 
 
 @attrs.frozen
@@ -32,41 +41,104 @@ class Fit:
     unused: tuple[str, ...]
 
 
+#: What one point costs, by the kind of pass.
+_PASSES = {
+    "site": ("forward",),
+    "value": ("forward",),
+    "gradient": ("forward", "backward"),
+    "gradient along": ("forward", "backward"),
+    "relevance": ("forward", "backward"),
+}
+
+
 @attrs.define
 class Runner:
     """Runs one attribution. Implements the Runner protocol.
 
     ``rows`` bounds the rows of one forward pass (None leaves that to attrkit); ``progress`` is what a progress bar on stderr is
-    called, empty for none; ``report`` says after a propagation what governed each operation.
+    called, empty for none; ``report`` says after a propagation what governed each operation. ``counts`` are the forward and
+    backward passes so far, over a batch of ``batch`` examples: one over k points counts k.
     """
 
     passes: Passes
+    batch: int
     rows: int | None = None
     executor: Executor = attrs.field(factory=Serial)
     progress: str = ""
     report: tuple[Row, ...] = ()
+    counts: Counter[str] = attrs.field(factory=Counter)  # in examples
+    gaps: list[Tensor] | None = None  # the convergence delta of each sample of a wrapped method; None where nobody asks
 
-    def read(self, problem: Problem, inputs: Tensors) -> Tensors:
-        """The site's value for these inputs."""
-        return self.passes.read(problem, inputs)
+    def sites(self, problem: Problem, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]:
+        """The objective, where the problem is interested in it, and the site's value for each value of the inputs."""
+        found = self._stream(problem, inputs, "site", [partial(self.passes.site, problem)])
+        return ((o.value if problem.keeps_outputs else None, o.at) for o in found)
 
     def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site."""
-
-        def evaluate(tensors: Tensors, copies: int, part: slice) -> Outcome:
-            return self.passes.value(problem, tensors, copies, part)
-
-        return (outcome.value for outcome in self._stream(problem, points, evaluate, total))
+        _check_moved(problem)
+        passes = self.passes
+        ways = [partial(passes.value, problem)]
+        if problem.layers:
+            shared = (partial(passes.injected, problem, gradient=False), partial(passes.vmapped, problem, gradient=False))
+            ways = [*shared, *ways]
+        return (outcome.value for outcome in self._stream(problem, points, "value", ways, total))
 
     def grads(
         self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None
     ) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
         """Objective, site value and gradient at each value of the site (or of the inputs, where those move)."""
+        if not moving_inputs:
+            _check_moved(problem)
+        passes = self.passes
+        ways = [partial(passes.gradient, problem, moving_inputs=moving_inputs)]
+        kind = "gradient along" if moving_inputs else "gradient"
+        if problem.layers and not moving_inputs:
+            shared = (partial(passes.injected, problem, gradient=True), partial(passes.vmapped, problem, gradient=True))
+            ways = [*shared, *ways]
+        return ((o.value, o.at, o.gradient) for o in self._stream(problem, points, kind, ways, total))
+
+    def attributions(
+        self,
+        problem: Problem,
+        inner: Inner,
+        inputs: Iterable[Tensors],
+        *,
+        total: int | None = None,
+        most: int | None = None,
+    ) -> Iterator[Tensors]:
+        """What another method says at each value of the inputs; several of them are one larger batch to it."""
+        n = len(problem.arguments)
+        own = problem.example_rows[:, None] if problem.keys is None else problem.keys
+        progress, self.progress = self.progress, ""
 
         def evaluate(tensors: Tensors, copies: int, part: slice) -> Outcome:
-            return self.passes.gradient(problem, tensors, copies, part, moving_inputs=moving_inputs)
+            *moved, keys = tensors
+            rows = torch.arange(part.start, part.stop).repeat(copies)
+            copy = problem.taken(rows, tuple(moved), keys)
+            values = inner(copy)
+            if not isinstance(values, tuple) or not values or not all(isinstance(v, Tensor) and v.dim() for v in values):
+                raise AttrkitError(f"method {_label(inner)} must return a tuple of tensors, it returned {values!r}")
+            return Outcome(self._gap(copy, values) if self.gaps is not None else values[0].new_zeros(len(values[0])), values)
 
-        return ((o.value, o.at, o.gradient) for o in self._stream(problem, points, evaluate, total))
+        def numbered() -> Iterator[Tensors]:
+            for i, tensors in enumerate(inputs):
+                yield (*tensors, torch.cat([own, torch.full((n, 1), i)], 1))
+
+        bound = None if most is None else most * max(1, n)
+        try:
+            kind = f"attributions {_label(inner)}"
+            for outcome in self._stream(problem, numbered(), kind, [evaluate], total, bound, progress):
+                if self.gaps is not None:
+                    self.gaps.append(outcome.value)
+                yield outcome.at
+        finally:
+            self.progress = progress
+
+    def _gap(self, problem: Problem, values: Tensors) -> Tensor:
+        """The convergence delta of each row."""
+        found = gaps(values, [len(values)], *ends(problem, compared=problem.compares))
+        return values[0].new_full((len(values[0]),), torch.nan) if found is None else found
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Objective and relevance at the site, for the inputs; one backward pass for each layer of the site."""
@@ -80,10 +152,8 @@ class Runner:
         return outcomes[0].value, tuple(t for o in outcomes for t in o.gradient)
 
     def _propagated(self, problem: Problem, rules: Rewriter) -> Outcome:
-        def evaluate(tensors: Tensors, copies: int, part: slice) -> Outcome:
-            return self.passes.gradient(problem, tensors, copies, part, moving_inputs=True, rules=rules)
-
-        return next(iter(self._stream(problem, [problem.inputs], evaluate, 1)))
+        way = partial(self.passes.gradient, problem, moving_inputs=True, rules=rules)
+        return next(self._stream(problem, [problem.inputs], "relevance", [way], 1))
 
     def fit(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
         """What a ruleset would do with the model, found by a forward pass."""
@@ -106,6 +176,7 @@ class Runner:
     def _governed(self, problem: Problem, rules: Rewriter) -> Any:
         """The model's output for the inputs, with rules in place."""
         forward = self.passes.forward
+        self.counts["forward"] += len(problem.arguments)
         with torch.enable_grad(), rules.active(forward.root, forward.guard) as gate:
             inputs = (gate(leaf) if (leaf := leaf_of(t.detach())).requires_grad else t for t in problem.inputs)
             return self.passes.call(problem, tuple(inputs), 1, slice(0, len(problem.arguments)))
@@ -114,16 +185,57 @@ class Runner:
         root = self.passes.forward.root
         return tuple(rules.binding.unused([(path, type(m)) for path, m in root.named_modules()] if root else []))
 
-    def _stream(self, problem: Problem, points: Iterable[Tensors], evaluate: Evaluate, total: int | None) -> Iterator[Outcome]:
-        n, learnt = len(problem.arguments), self._learnt(problem, evaluate)
-        sizing = learnt if self.rows is None else Sizing(n, self.rows, problem.inputs[0].device)
-        packing = Packing(n, sizing, learnt, self.passes.forward.training, self.passes.uncounted)
-        outcomes = packing.stream(points, evaluate, self.executor)
-        return iter(tqdm(outcomes, desc=self.progress, total=total, file=sys.stderr)) if self.progress else outcomes
+    def _stream(
+        self,
+        problem: Problem,
+        points: Iterable[Tensors],
+        kind: str,
+        ways: Sequence[Evaluate],
+        total: int | None = None,
+        bound: int | None = None,
+        progress: str = "",
+    ) -> Iterator[Outcome]:
+        n, habit = len(problem.arguments), self._habit(problem, kind)
+        bound = self.rows if kind in _PASSES else bound
+        sizing = habit.sizing if bound is None else Sizing(n, bound, problem.inputs[0].device)
+        packing = Packing(n, tuple(ways), sizing, habit, self.passes.forward.training, self._uncounted)
+        outcomes = self._counted(packing.stream(points, self.executor), kind, n)
+        label = progress or self.progress
+        return iter(tqdm(outcomes, desc=label, total=total, file=sys.stderr)) if label else outcomes
 
-    def _learnt(self, problem: Problem, evaluate: Evaluate) -> Sizing:
+    def _counted(self, outcomes: Iterator[Outcome], kind: str, examples: int) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            for each in _PASSES.get(kind, ()):
+                self.counts[each] += examples
+            yield outcome
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        before = Counter(self.counts)
+        yield
+        self.counts.clear()
+        self.counts.update(before)
+
+    def passes_run(self, kind: str) -> int:
+        """How many forward or backward passes over the batch were run, the last one perhaps over a part of it."""
+        return -(-self.counts[kind] // self.batch) if self.batch else 0
+
+    def _habit(self, problem: Problem, kind: str) -> Habit:
         """What was learnt of passes like these in earlier calls."""
         tensors = problem.inputs
-        site = tuple((layer.name, layer.io) for layer in problem.layers)
-        about = (evaluate.__qualname__, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
-        return self.passes.forward.sizes.setdefault(about, Sizing(len(problem.arguments), None, tensors[0].device))
+        site = tuple((str(layer), layer.io) for layer in problem.layers)
+        about = (kind, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
+        fresh = Habit(Sizing(len(problem.arguments), None, tensors[0].device))
+        return self.passes.forward.learnt.habits.setdefault(about, fresh)
+
+
+def _label(inner: Inner) -> str:
+    """What a method is called, under which what was learnt of it is kept."""
+    while isinstance(inner, partial):
+        inner = inner.func
+    return str(getattr(inner, "name", None) or getattr(inner, "__qualname__", type(inner).__name__))
+
+
+def _check_moved(problem: Problem) -> None:
+    if len(problem.layers) > 1 and not problem.together:
+        raise ApartError

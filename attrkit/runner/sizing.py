@@ -62,7 +62,6 @@ class Sizing:
     device: torch.device
     rows: int = 0
     settled: bool = False
-    interact: bool | None = None  # whether rows of one pass change one another; None while that is unknown
     _best: float = 0.0  # rows per second
     _ceiling: int = 0  # rows that memory allows; 0 while that is unknown
 

@@ -1,4 +1,4 @@
-"""Taps on layers during one forward pass: capture what passes by, or replace it."""
+"""Taps on layers during one forward pass: capture what passes by, replace it, or stop after it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from attrkit.errors import UsageError
 from attrkit.layers import ModuleLayer
 from attrkit.protocols import Tensors
 from attrkit.runner.isolation import Forward
+
+
+class EnoughError(BaseException):
+    """Every tap has seen what it waits for. No Exception, so that a model that catches those lets it through."""
 
 
 def leaf_of(tensor: Tensor) -> Tensor:
@@ -38,27 +42,48 @@ class Tap:
     onward: Callable[[Tensor], Tensor] = torch.clone
     seen: list[Tensor] = attrs.field(factory=list)
     calls: int = 0
+    enough: Callable[[], None] | None = None  # called after each call that was captured
 
     def __call__(self, value: Any) -> Any:
         """See one value, and return the one to go on with."""
         self.calls += 1
+        if self.layer.call not in (None, self.calls - 1):
+            return value
         tensors = self.layer.read(value)
         if self.values is not None:
             tensors = self.values[len(self.seen) : len(self.seen) + len(tensors)]
         if self.leaves:
             tensors = tuple(map(leaf_of, tensors))
         self.seen += tensors
+        if self.enough:
+            self.enough()
         return self.layer.write(value, tuple(self.onward(t) if t.is_leaf else t.clone() for t in tensors))
 
     def captured(self) -> Tensors:
         """What was seen. Raises UsageError when the layer never ran, or ran another number of times than expected."""
         if not self.calls:
             raise UsageError(f"layer {self.layer.name!r} never ran in the model's forward pass; choose one that does")
+        if self.layer.call is not None and self.calls <= self.layer.call:
+            raise UsageError(f"layer {self.layer}: the module ran {self.calls} times; count its calls from 0")
         if self.values is not None and len(self.seen) != len(self.values):
             raise UsageError(
                 f"layer {self.layer.name!r} passed on {len(self.seen)} tensors where it had passed on {len(self.values)}"
             )
         return tuple(self.seen)
+
+
+def stop_after(taps: Iterable[Tap]) -> None:
+    """End the forward pass, by EnoughError, as soon as each of these taps has captured a call."""
+    waiting = len(list(taps))
+
+    def one_more() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            raise EnoughError
+
+    for tap in taps:
+        tap.enough = one_more
 
 
 def place(forward: Forward, taps: Iterable[Tap], stack: ExitStack) -> None:

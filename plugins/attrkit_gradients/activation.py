@@ -4,7 +4,7 @@ from attrkit import Problem, method
 from attrkit.protocols import Tensors
 
 
-@method("activation", where={"layer"}, gradient=False)
+@method("activation", where={"layer"}, gradient=False, objective=False)
 def activation(problem: Problem) -> Tensors:
     """What the layer passes on for the inputs."""
     return problem.point

@@ -131,6 +131,7 @@ def grad_cam_plus_plus(problem: Problem, *, relu_attributions: bool = True) -> T
     "eigen_cam",
     where={"layer"},
     gradient=False,
+    objective=False,
     references=("arXiv:2008.00299",),
     classes={"layer": "LayerEigenCam"},
 )

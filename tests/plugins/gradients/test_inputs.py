@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attrkit.errors import UnknownName, UsageError, UsageTypeError
+from attrkit.errors import AttrkitWarning, UnknownName, UsageError, UsageTypeError
 from tests.plugins.models import Residual, Tokens, TwoInputs, built, draw, mlp, smooth_mlp
 
 x = draw(3, 5, seed=1)
@@ -95,7 +95,8 @@ def test_frozen_parameters_do_not_matter(attribute, model, name):
 
 @methods
 def test_an_input_that_the_model_does_not_use_gets_zeros(attribute, name):
-    found = attribute(name, lambda a, b: (a**3).sum(1))((x, draw(3, 2, 2)), **METHODS[name])
+    with pytest.warns(AttrkitWarning, match="does not depend on input 'b': its attributions are 0"):
+        found = attribute(name, lambda a, b: (a**3).sum(1))((x, draw(3, 2, 2)), **METHODS[name])
     assert (found[0] != 0).all()
     assert torch.equal(found[1], torch.zeros(3, 2, 2, dtype=torch.float64))
 

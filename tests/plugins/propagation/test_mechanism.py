@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import attrkit
-from attrkit.errors import RulesetError
+from attrkit.errors import AttrkitWarning, RulesetError
 from tests.plugins.models import PACKERS, Block, Residual, Reused, Several, Tokens, TwoInputs, built, cnn, draw, mlp
 from tests.plugins.propagation.oracle import entry, ruleset
 
@@ -501,6 +501,7 @@ def test_an_embedding_is_a_site_for_integers(explain):
 
 
 def test_an_unused_input_gets_zeros(explain):
-    found = relevance(explain, lambda a, b: torch.relu(a @ draw(6, 5, seed=1).T).sum(1), (draw(2, 5), draw(2, 3)))
+    with pytest.warns(AttrkitWarning, match="does not depend on input 'b'"):
+        found = relevance(explain, lambda a, b: torch.relu(a @ draw(6, 5, seed=1).T).sum(1), (draw(2, 5), draw(2, 3)))
     assert torch.equal(found[1], torch.zeros(2, 3, dtype=torch.float64))
     assert (found[0] != 0).any()

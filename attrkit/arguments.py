@@ -1,0 +1,74 @@
+"""What a model is called with: the attributed tensors, and everything else; for some examples or several copies of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from torch import Tensor
+
+from attrkit.protocols import Tensors
+
+
+@attrs.frozen
+class Arguments:
+    """The attributed tensors by name, and everything else as it is.
+
+    ``keyword`` says that the tensors are passed by their names. The first dimension of every tensor is the batch.
+    """
+
+    names: tuple[str, ...]
+    tensors: Tensors
+    keyword: bool = False
+    extra: tuple[Any, ...] = ()
+    fixed: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def call(self, tensors: Tensors, copies: int, part: slice) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments for copies of a part of the batch, ``tensors`` in place of the attributed ones."""
+        extra = tuple(tiled(e, len(self), copies, part) for e in self.extra)
+        fixed = {k: tiled(v, len(self), copies, part) for k, v in self.fixed.items()}
+        if self.keyword:
+            return extra, {**dict(zip(self.names, tensors, strict=True)), **fixed}
+        return (*tensors, *extra), fixed
+
+    def taken(self, rows: Tensor, tensors: Tensors | None = None) -> Arguments:
+        """Those of the examples ``rows``, in that order, with other ``tensors`` where they are given."""
+        n = len(self)
+        return attrs.evolve(
+            self,
+            tensors=tuple(taken(t, n, rows) for t in self.tensors) if tensors is None else tensors,
+            extra=tuple(taken(e, n, rows) for e in self.extra),
+            fixed={k: taken(v, n, rows) for k, v in self.fixed.items()},
+        )
+
+
+def tiled(value: Any, n: int, copies: int, part: slice) -> Any:
+    """``copies`` copies of a part of a tensor with a row for each of ``n`` examples; anything else as it is.
+
+    Tensors are always copied, so that the model may write into them.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    if value.dim() == 0 or len(value) != n:
+        return value.clone()
+    return value[part].repeat(copies, *[1] * (value.dim() - 1))
+
+
+def taken(value: Any, n: int, rows: Tensor) -> Any:
+    """The entries ``rows`` of a tensor with a row for each of ``n`` examples, also within a tuple; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(taken(v, n, rows) for v in value)
+    if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != n:
+        return value
+    return value[rows.to(value.device)]
+
+
+def for_rows(option: Any, n: int, rows: Tensor) -> Any:
+    """A method's option for some of ``n`` examples: tensors with a row for each, like a mask of features, are taken from."""
+    if isinstance(option, tuple):
+        return tuple(for_rows(v, n, rows) for v in option)
+    return taken(option, n, rows) if isinstance(option, Tensor) and option.dim() > 1 else option

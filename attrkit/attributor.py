@@ -1,0 +1,140 @@
+"""What the classes of ``attrkit.attr`` share: from arguments as people know them to an attribution, and back."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from attrkit.attributing import Answer, Request, answer
+from attrkit.bases import Attribution, InternalAttribution
+from attrkit.errors import UsageTypeError, did_you_mean
+from attrkit.forms import Form
+from attrkit.reading import arguments_of
+from attrkit.specs import MethodSpec
+
+_FORMER = {"neuron_index": "neuron_selector"}  # what parameters were called in the established API once
+
+
+class Attributor(Attribution):
+    """What the generated classes share: from arguments as people know them to an attribution, and back."""
+
+    spec: MethodSpec
+    form: Form
+    _signature: inspect.Signature
+    _constructor: inspect.Signature
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = bound_arguments(type(self).__name__, self._constructor, args, kwargs)
+        model = given.pop(self.form.model)
+        if isinstance(self, InternalAttribution):
+            InternalAttribution.__init__(self, model, given.pop("layer"), given.pop("device_ids", None))
+        else:
+            Attribution.__init__(self, model)
+        setattr(self, self.form.model, model)
+        self._options = given
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether attributions are multiplied by the inputs, or by their difference from the baseline."""
+        known = {**self.form.fixed, **self._options}.get("multiply_by_inputs", self.form.multiplies)
+        return not self.spec.gradient if known is None else bool(known)
+
+    def has_convergence_delta(self) -> bool:
+        """Whether ``attribute`` takes ``return_convergence_delta``."""
+        return "return_convergence_delta" in self._signature.parameters
+
+    def _attribute(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(self.spec, args, kwargs, {})
+
+    def run(self, spec: MethodSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any], further: Mapping[str, Any]) -> Any:
+        """What ``attribute`` returns for these arguments, by ``spec``: this class's method, or a wrapper around it.
+
+        ``further`` are the wrapper's options, and its seed.
+        """
+        given = bound_arguments(f"{type(self).__name__}.attribute", self._signature, args, kwargs)
+        for name, label in self.form.renamed.items():
+            given[name] = given.pop(label)
+        if "seed" in further:
+            given["seed"] = further["seed"]
+        inputs, delta, verbose = given.pop("inputs"), given.pop("return_convergence_delta", False), given.pop("verbose", False)
+        options = {o.name: given.pop(o.name) for o in self.spec.options if o.name in given}
+        options |= {k: v for k, v in further.items() if k != "seed"}
+        sampled = spec is not self.spec or spec.distribution
+        request = attrs.evolve(self._request(spec, inputs, given), per_sample=delta and sampled)
+        found = answer(spec, request, {**self.form.fixed, **self._options, **options}, outputs=delta and not sampled)
+        if verbose:
+            _print_rules(found)
+        shaped = _shaped(found, as_tuple=isinstance(inputs, tuple), many=isinstance(getattr(self, "layer", None), list))
+        if not delta or found.delta is None:
+            return shaped
+        gap = -found.delta if self.spec.baseline == "none" else found.delta
+        return shaped, list(gap.reshape(len(found.layers), -1)) if isinstance(shaped, list) else gap
+
+    def _request(self, spec: MethodSpec, inputs: Any, given: dict[str, Any]) -> Request:
+        arguments = arguments_of(self.forward_func, inputs, given.get("additional_forward_args"))
+        layer = getattr(self, "layer", None)
+        per_pass = given.get("perturbations_per_eval")
+        if per_pass is not None and (not isinstance(per_pass, int) or per_pass < 1):
+            raise UsageTypeError(f"perturbations_per_eval must be an integer of at least 1, got {per_pass!r}")
+        seed = given.get("seed")
+        if spec.stochastic and seed is None:
+            seed = int(torch.randint(2**62, (1,)))
+        return Request(
+            model=self.forward_func,
+            arguments=arguments,
+            target=given.get("target"),
+            baselines=given.get("baselines"),
+            layers=() if layer is None else tuple(layer) if isinstance(layer, list) else (layer,),
+            neuron=given.get("neuron_selector"),
+            io="input" if given.get(f"attribute_to_{self.form.where}_input") else "output",
+            rows=given.get("internal_batch_size") if per_pass is None else per_pass * max(1, len(arguments)),
+            seed=seed or 0,
+            grad_options=given.get("grad_kwargs") or {},
+            progress=f"{self.get_name()} attribution" if given.get("show_progress") else "",
+        )
+
+
+def bound_arguments(
+    what: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Arguments by name, defaults filled in."""
+    kwargs = {_FORMER.get(k, k) if _FORMER.get(k) in signature.parameters else k: v for k, v in kwargs.items()}
+    for name in kwargs:
+        if name not in signature.parameters:
+            known = ", ".join(signature.parameters)
+            raise UsageTypeError(
+                f"{what} has no parameter {name!r}.{did_you_mean(name, signature.parameters)} Parameters: {known}"
+            )
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise UsageTypeError(f"{what}: {error}; its parameters: {', '.join(map(str, signature.parameters.values()))}") from None
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _shaped(found: Answer, *, as_tuple: bool, many: bool) -> Any:
+    """A tensor for a tensor and a tuple for a tuple; for layers, a tensor where there is one; for a list of layers, a list."""
+    if not found.layers:
+        return found.values if as_tuple else found.values[0]
+
+    def per_layer() -> Iterator[Any]:
+        rest = iter(found.values)
+        for _, count in found.layers:
+            own = tuple(next(rest) for _ in range(count))
+            yield own[0] if count == 1 else own
+
+    return list(per_layer()) if many else next(per_layer())
+
+
+def _print_rules(found: Answer) -> None:
+    width = max((len(row.path) for row in found.rules), default=0)
+    for row in found.rules:
+        parameters = ", ".join(f"{k}={v}" for k, v in row.parameters.items() if not isinstance(v, Tensor))
+        sys.stdout.write(f"{row.path:{width}}  {row.operation:14} {row.rule} {parameters}\n")

@@ -1,0 +1,77 @@
+"""What attributions compare with: one value for each example, or a distribution to draw from."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrkit.errors import UsageError, UsageIndexError, UsageTypeError
+from attrkit.protocols import Tensors
+
+
+def matched(given: Any, like: Tensors, what: str) -> Tensors:
+    """A baseline as one tensor per tensor of ``like``, from numbers or tensors that broadcast over the batch.
+
+    Raises:
+        UsageIndexError: another number of tensors.
+        UsageError: a shape that is neither that of ``what`` nor one example of it.
+        UsageTypeError: neither a number nor a tensor.
+    """
+    parts = given if isinstance(given, tuple | list) else (given,) * len(like) if not isinstance(given, Tensor) else (given,)
+    _check_count(parts, like, what)
+    return tuple(_matched(part, x, what) for part, x in zip(parts, like, strict=True))
+
+
+def _check_count(parts: tuple[Any, ...] | list[Any], like: Tensors, what: str) -> None:
+    if len(parts) != len(like):
+        raise UsageIndexError(
+            f"baselines has {len(parts)} entries, but {what} has {len(like)} tensors; give one baseline for each"
+        )
+
+
+def _matched(part: Any, x: Tensor, what: str) -> Tensor:
+    if isinstance(part, bool | int | float):
+        return torch.full_like(x, part)
+    if not isinstance(part, Tensor):
+        raise UsageTypeError(f"baselines must be numbers or tensors, got {type(part).__name__}")
+    if part.shape == x.shape or part.shape == (1, *x.shape[1:]):
+        return part.to(x).expand_as(x)
+    raise UsageError(
+        f"baselines has shape {tuple(part.shape)}, but {what} has shape {tuple(x.shape)}; give that shape, one example of it "
+        f"({(1, *x.shape[1:])}), or a number"
+    )
+
+
+def distribution(given: Any, inputs: Tensors) -> Tensors:
+    """A distribution of baselines: for each input a tensor of any number of rows, equal rows belonging together.
+
+    ``given`` is that, or a function that returns it from the inputs or from nothing.
+
+    Raises:
+        UsageIndexError: another number of tensors than inputs.
+        UsageError: rows that do not look like an example, none at all, or not as many for each input.
+        UsageTypeError: no tensors.
+    """
+    if callable(given):
+        wants = inspect.signature(given).parameters
+        given = given(inputs if len(inputs) > 1 else inputs[0]) if wants else given()
+    parts = given if isinstance(given, tuple) else (given,)
+    _check_count(parts, inputs, "the input")
+    for part, x in zip(parts, inputs, strict=True):
+        if not isinstance(part, Tensor):
+            raise UsageTypeError(
+                f"baselines must be a tensor with a row for each baseline (or a tuple of them, or a function that returns "
+                f"them), got {type(part).__name__}"
+            )
+        if part.dim() != x.dim() or part.shape[1:] != x.shape[1:] or not len(part):
+            raise UsageError(
+                f"baselines has shape {tuple(part.shape)}; give one or more rows like an example of the input, shape "
+                f"(rows, {', '.join(map(str, x.shape[1:]))})"
+            )
+    if len({len(part) for part in parts}) != 1:
+        counts = [len(part) for part in parts]
+        raise UsageError(f"baselines has {counts} rows; the rows of one draw belong together, give as many for each input")
+    return tuple(part.to(x) for part, x in zip(parts, inputs, strict=True))

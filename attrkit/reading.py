@@ -1,0 +1,53 @@
+"""Reading what a caller gives as the inputs of a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from attrkit.arguments import Arguments
+from attrkit.errors import UsageTypeError
+from attrkit.runner import root_of
+
+
+def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
+    """Read the inputs of a model: a tensor, a tuple of tensors, or a mapping of keyword arguments.
+
+    Raises:
+        UsageTypeError: they are none of these, or hold no tensor.
+    """
+    if isinstance(inputs, Mapping):
+        given = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+        attributed = {k: v for k, v in given.items() if v.is_floating_point()} or given
+        if not attributed:
+            raise UsageTypeError("inputs is a mapping without tensors; give the tensors to explain by argument name")
+        fixed = {k: v for k, v in inputs.items() if k not in attributed}
+        return Arguments(tuple(attributed), tuple(attributed.values()), keyword=True, extra=_extra(extra), fixed=fixed)
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    for i, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            where = f"inputs[{i}]" if isinstance(inputs, tuple) else "inputs"
+            raise UsageTypeError(f"{where} must be a tensor, got {type(tensor).__name__}; convert it with torch.as_tensor")
+    if not tensors:
+        raise UsageTypeError("inputs is an empty tuple; give at least one tensor")
+    return Arguments(input_names(model, len(tensors)), tensors, extra=_extra(extra))
+
+
+def _extra(extra: Any) -> tuple[Any, ...]:
+    if extra is None:
+        return ()
+    return extra if isinstance(extra, tuple) else (extra,)
+
+
+def input_names(model: Any, count: int) -> tuple[str, ...]:
+    """What the model calls its first arguments; ``input_0`` and so on where it does not say."""
+    root = root_of(model)
+    try:
+        signature = inspect.signature(model if root is None else root.forward)
+    except (TypeError, ValueError):  # written in C
+        signature = inspect.Signature()
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return tuple(names[:count]) if len(names) >= count else tuple(f"input_{i}" for i in range(count))

@@ -1,0 +1,152 @@
+"""Several objectives from one forward pass: a batch with a copy for each objective, where the copies are equal, is run once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from attrkit.errors import UsageError
+from attrkit.problem import Inner, Problem
+from attrkit.protocols import Tensors
+from attrkit.runner.runner import Runner
+
+
+@attrs.frozen
+class Sharing:
+    """Runs problems whose rows are examples of ``base``, each row about one of its objectives. Implements the Runner protocol.
+
+    ``Problem.choices`` says which objective each row is about, and the first of its keys which example it is.
+    """
+
+    runner: Runner
+    base: Problem
+
+    @classmethod
+    def problem(cls, runner: Runner, base: Problem) -> Problem:
+        """A problem with a copy of the batch for each objective of ``base``, one copy after the other."""
+        n, count = len(base.arguments), len(base.objectives)
+        rows = torch.arange(n).repeat(count)
+        expanded = attrs.evolve(base.taken(rows), objectives=(), runner=cls(runner, base))
+        expanded.choices = torch.arange(count).repeat_interleave(n)
+        return expanded
+
+    def sites(self, problem: Problem, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]:
+        """The objectives, where the problem is interested in them, and the site's value for each value of the inputs."""
+
+        def shared(one: Problem, points: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]:
+            return self.runner.sites(one, points)
+
+        def joined(found: tuple[Tensor | None, Tensors], order: Tensor) -> tuple[Tensor | None, Tensors]:
+            value, at = found
+            return None if value is None else _unfolded(value, order), self._repeated(at, order)
+
+        return self._streamed(problem, inputs, shared, joined, _in_place)
+
+    def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]:
+        """Each row's own objective at each value of the site."""
+
+        def shared(one: Problem, points: Iterable[Tensors]) -> Iterator[Tensor]:
+            return self.runner.values(one, points, total=total)
+
+        return self._streamed(problem, points, shared, _unfolded, _in_place)
+
+    def grads(
+        self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
+        """Each row's own objective, the site's value and the gradient there."""
+
+        def shared(one: Problem, points: Iterable[Tensors]) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
+            return self.runner.grads(one, points, moving_inputs=moving_inputs, total=total)
+
+        def joined(found: tuple[Tensor, Tensors, Tensors], order: Tensor) -> tuple[Tensor, Tensors, Tensors]:
+            value, at, gradient = found
+            return _unfolded(value, order), self._repeated(at, order), tuple(_unfolded(g, order) for g in gradient)
+
+        return self._streamed(problem, points, shared, joined, _in_place)
+
+    def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
+        """Each row's own objective, and its relevance at the site; a pass for each objective."""
+        found = []
+        for one, rows in self._separate(problem):
+            found.append((self.runner.propagate(one, ruleset, parameters), rows))
+        return _in_place(found)  # type: ignore[no-any-return]
+
+    def attributions(
+        self, problem: Problem, inner: Inner, inputs: Iterable[Tensors], *, total: int | None = None, most: int | None = None
+    ) -> Iterator[Tensors]:
+        """What another method says at each value of the inputs."""
+        return self.runner.attributions(problem, inner, inputs, total=total, most=most)
+
+    def _streamed(self, problem: Problem, points: Iterable[Tensors], shared: Any, joined: Any, in_place: Any) -> Iterator[Any]:
+        """Points whose rows are equal for all objectives go through ``shared``; of others, the rows of each objective do."""
+        order = self._order(problem)
+        folded = ((order is not None and _folded(p, order), p) for p in points)
+        for equal, run in groupby(folded, key=lambda f: f[0] is not False):
+            if equal and order is not None:
+                one = self._one(self.base, problem, order[0])
+                yield from (joined(found, order) for found in shared(one, (f for f, _ in run)))
+                continue
+            for _, point in run:
+                parts = [(next(shared(one, [tuple(t[rows] for t in point)])), rows) for one, rows in self._separate(problem)]
+                yield in_place(parts)
+
+    @staticmethod
+    def _one(objective: Problem, problem: Problem, rows: Tensor) -> Problem:
+        """An objective, or all of them, for some of the rows."""
+        inputs = tuple(t[rows] for t in problem.inputs)
+        keys = None if problem.keys is None else problem.keys[rows]
+        one = objective.taken(problem.example_rows[rows], inputs, keys)
+        return attrs.evolve(one, layers=problem.layers, keeps_outputs=problem.keeps_outputs)
+
+    def _order(self, problem: Problem) -> Tensor | None:
+        """The rows about each objective, shape (objectives, rows); None where there are not as many about each."""
+        assert problem.choices is not None  # for the type checker; made by ``problem``
+        rows = [torch.nonzero(problem.choices == k).flatten() for k in range(len(self.base.objectives))]
+        examples = [problem.example_rows[r] for r in rows]
+        same = all(len(r) == len(rows[0]) and torch.equal(e, examples[0]) for r, e in zip(rows, examples, strict=True))
+        return torch.stack(rows) if same else None
+
+    def _separate(self, problem: Problem) -> Iterator[tuple[Problem, Tensor]]:
+        assert problem.choices is not None  # for the type checker; made by ``problem``
+        for k, objective in enumerate(self.base.objectives):
+            rows = torch.nonzero(problem.choices == k).flatten()
+            if len(rows):
+                yield self._one(objective, problem, rows), rows
+
+    @staticmethod
+    def _repeated(at: Tensors, order: Tensor) -> Tensors:
+        if any(len(t) != order.shape[1] for t in at):
+            raise UsageError("layer: its value has other rows than the batch; explain its targets or neurons one by one")
+        return tuple(t.repeat(len(order), *[1] * (t.dim() - 1))[order.flatten().argsort()] for t in at)
+
+
+def _folded(point: Tensors, order: Tensor) -> Tensors | bool:
+    """The rows of the first objective where those of all others equal them, else False."""
+    first = tuple(t[order[0]] for t in point)
+    same = all(torch.equal(t[rows], f) for rows in order[1:] for t, f in zip(point, first, strict=True))
+    return first if same else False
+
+
+def _unfolded(t: Tensor, order: Tensor) -> Tensor:
+    """From shape (rows, objectives, ...) to one row for each of both, where ``order`` says."""
+    return t.transpose(0, 1).flatten(0, 1)[order.flatten().argsort().to(t.device)]
+
+
+def _in_place(parts: list[tuple[Any, Tensor]]) -> Any:
+    """Results of parts of the rows as one: tensors, or tuples of them, joined and put in order."""
+    results = [result for result, _ in parts]
+    order = torch.cat([rows for _, rows in parts]).argsort()
+    return _joined(results, order)
+
+
+def _joined(results: list[Any], order: Tensor) -> Any:
+    if results[0] is None:
+        return None
+    if isinstance(results[0], Tensor):
+        return torch.cat(results)[order.to(results[0].device)]
+    return tuple(_joined(list(each), order) for each in zip(*results, strict=True))

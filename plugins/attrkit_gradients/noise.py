@@ -1,0 +1,35 @@
+"""Noisy copies of the inputs."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from attrkit import Problem
+from attrkit.errors import UsageError, UsageTypeError
+from attrkit.protocols import Tensors
+
+Deviations: TypeAlias = float | Sequence[float]
+
+
+def deviations(stdevs: Deviations, count: int) -> tuple[float, ...]:
+    """A standard deviation for each of ``count`` inputs, from one for all or one for each.
+
+    Raises:
+        UsageTypeError: neither a number nor a tuple of numbers.
+        UsageError: another count, or a negative number.
+    """
+    each = tuple(stdevs) if isinstance(stdevs, Sequence) else (stdevs,) * count
+    if any(isinstance(s, bool) or not isinstance(s, int | float) for s in each):
+        raise UsageTypeError(f"stdevs must be a number, or a tuple of numbers, got {stdevs!r}")
+    if len(each) != count:
+        raise UsageError(f"stdevs has {len(each)} entries for {count} inputs; give one for each, or a single number")
+    if any(not s >= 0 for s in each):
+        raise UsageError(f"stdevs must be at least 0, got {stdevs!r}")
+    return each
+
+
+def noisy(problem: Problem, stdevs: tuple[float, ...], sample: int) -> Tensors:
+    """The inputs with normal noise added; those without a deviation as they are, integers as floating-point numbers."""
+    if not any(stdevs):
+        return problem.inputs
+    drawn = zip(problem.inputs, problem.normal(sample, problem.inputs), stdevs, strict=True)
+    return tuple(x + s * e if s else x for x, e, s in drawn)
