@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from attrkit.attributing import Answer, Request, answer
-from attrkit.bases import Attribution, InternalAttribution
+from attrkit.bases import Attribution, given_layer
 from attrkit.errors import UsageTypeError, did_you_mean
 from attrkit.forms import Form
 from attrkit.reading import arguments_of
-from attrkit.specs import MethodSpec
+from attrkit.specs import MethodSpec, Where
 
 _FORMER = {"neuron_index": "neuron_selector"}  # what parameters were called in the established API once
 
@@ -32,10 +32,10 @@ class Attributor(Attribution):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = bound_arguments(type(self).__name__, self._constructor, args, kwargs)
         model = given.pop(self.form.model)
-        if isinstance(self, InternalAttribution):
-            InternalAttribution.__init__(self, model, given.pop("layer"), given.pop("device_ids", None))
-        else:
-            Attribution.__init__(self, model)
+        Attribution.__init__(self, model)
+        if self.form.where is not Where.INPUT:
+            self.layer = given_layer(self, given.pop("layer"))
+            self.device_ids = given.pop("device_ids", None)
         setattr(self, self.form.model, model)
         self._options = given
 

@@ -107,6 +107,13 @@ class PerturbationAttribution(Attribution):
         return True
 
 
+def given_layer(attribution: Attribution, layer: Any) -> Any:
+    """A layer as an attribution's constructor got it. Raises UsageError where it got none."""
+    if layer is None:
+        raise UsageError(f"{type(attribution).__name__} needs layer, a module of the model or its path")
+    return layer
+
+
 class InternalAttribution(Attribution):
     """Base of classes that look at a layer.
 
@@ -115,9 +122,7 @@ class InternalAttribution(Attribution):
 
     def __init__(self, forward_func: Any, layer: Any, device_ids: list[int] | None = None) -> None:
         super().__init__(forward_func)
-        if layer is None:
-            raise UsageError(f"{type(self).__name__} needs layer, a module of the model or its path")
-        self.layer = layer
+        self.layer = given_layer(self, layer)
         self.device_ids = device_ids
 
 

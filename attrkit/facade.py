@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -59,14 +60,7 @@ def find_class(name: str) -> type[Attribution]:
         return _class(name, registry.method(FORMS[name].method), FORMS[name])
     if wrapper := registry.find("wrappers", _snake(name)):
         return _around_class(name, wrapper)
-    for where in (Where.LAYER, Where.NEURON, Where.INPUT):
-        prefix = "" if where is Where.INPUT else where.capitalize()
-        method = _snake(name.removeprefix(prefix)) if name.startswith(prefix) else ""
-        if method and registry.named(method):
-            spec = registry.method(method)
-            if where in spec.where and class_name(spec, where) == name:
-                return _class(name, spec, _form(spec, where))
-    for spec in registry.all("methods").values():
+    for spec in chain(_likely(name), registry.all("methods").values()):
         for where in spec.where:
             if class_name(spec, where) == name:
                 return _class(name, spec, _form(spec, where))
@@ -74,6 +68,14 @@ def find_class(name: str) -> type[Attribution]:
         if camel(label) == name:
             return _around_class(name, wrapper)
     raise AttributeError(f"module 'attrkit.attr' has no class {name!r}.{did_you_mean(name, class_names())}")
+
+
+def _likely(name: str) -> Iterator[MethodSpec]:
+    """The methods whose plugins have the name that the class is made of by convention."""
+    for prefix in ("Layer", "Neuron", ""):
+        method = _snake(name.removeprefix(prefix)) if name.startswith(prefix) else ""
+        if method and registry.named(method):
+            yield registry.method(method)
 
 
 def class_names() -> list[str]:
@@ -189,7 +191,7 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
 
 
 def _bases(spec: MethodSpec, form: Form) -> tuple[type, ...]:
-    place = (_PLACES[form.where],) if form.where in _PLACES else ()
+    place = (_PLACES[form.where],) if form.where in _PLACES and spec.lands == "site" else ()
     if form.parent:
         return (find_class(form.parent), *place)
     family = form.family or ("gradient" if spec.gradient else "perturbation")

@@ -134,6 +134,13 @@ FORMS: dict[str, Form] = {
         Where.LAYER,
         "inputs target additional_forward_args attribute_to_layer_input relu_attributions attr_dim_summation grad_kwargs",
     ),
+    "GuidedGradCam": Form(
+        "guided_grad_cam",
+        Where.LAYER,
+        "inputs target additional_forward_args interpolate_mode attribute_to_layer_input",
+        model="model",
+        family="gradient",
+    ),
     "LRP": Form(
         "lrp",
         Where.INPUT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -79,7 +79,11 @@ class Problem:
         """
         if self.site_baseline is not None:
             return matched(self.site_baseline, self.point, "the layer's value")
-        return next(self.sites([self.start]))
+        if "point" in vars(self):
+            return next(self.sites([self.start]))
+        found, compared = self.sites([self.inputs, self.start])  # in one pass
+        vars(self)["point"] = found
+        return compared
 
     @cached_property
     def start(self) -> Tensors:
@@ -99,11 +103,13 @@ class Problem:
     @property
     def delta(self) -> Tensors:
         """Point minus baseline."""
-        return tuple(x - b for x, b in zip(self.point, self.baseline, strict=True))
+        baseline = self.baseline
+        return tuple(x - b for x, b in zip(self.point, baseline, strict=True))
 
     def lerp(self, alpha: float) -> Tensors:
         """The value at the site a fraction ``alpha`` of the way from baseline to point."""
-        return _between(self.baseline, self.point, alpha)
+        baseline = self.baseline
+        return _between(baseline, self.point, alpha)
 
     def input_lerp(self, alpha: float) -> Tensors:
         """The inputs a fraction ``alpha`` of the way from the baseline at the inputs to the inputs."""
@@ -163,9 +169,33 @@ class Problem:
         found = self._noting(points, lambda p: self.runner.grads(self, p, total=total), lambda outcome: outcome[0])
         return ((value, gradient) for value, _, gradient in found)
 
+    def path_sum(self, rule: Iterable[tuple[float, float]]) -> Tensors:
+        """The weighted sum of gradients on the site's straight path from baseline to point, shaped like the site.
+
+        ``rule`` gives places between 0, the baseline, and 1, the point, and their weights. Sums are kept in float32 at least.
+        """
+        baseline = self.baseline
+        return self.runner.path(self, (baseline, self.point), rule, moving_inputs=False)
+
+    def input_path_sum(self, rule: Iterable[tuple[float, float]]) -> Tensors:
+        """The same of gradients at the site while the *inputs* move on their straight path."""
+        return self.runner.path(self, (self.start, self.inputs), rule, moving_inputs=True)
+
     def along(self, inputs: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's value, and the objective's gradient there, while the *inputs* move."""
         return ((at, gradient) for _, at, gradient in self._along(inputs, total))
+
+    def along_path(self, nodes: Sequence[float]) -> Iterator[tuple[Tensors, Tensors]]:
+        """The site's derivative along the inputs' straight path, and the objective's gradient there, at some places of it.
+
+        One forward pass with tangents (forward-mode differentiation) and one backward pass for each.
+
+        Raises:
+            UsageError: an operation below the site has no forward-mode derivative.
+        """
+        way = tuple(x - b for x, b in zip(self.inputs, self.start, strict=True))
+        points = ((*self.input_lerp(node), *way) for node in nodes)
+        return self.runner.tangents(self, points, total=len(nodes))
 
     def _along(self, inputs: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
         def run(p: Iterable[Tensors]) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
@@ -249,6 +279,10 @@ class Problem:
                 vars(other)[name] = taken_rows(known, n, rows)
         return other
 
+    def at_inputs(self) -> Problem:
+        """The same problem with the inputs as the site."""
+        return attrs.evolve(self, layers=(), site_baseline=None)
+
     def drawing(self) -> Problem:
         """The same problem with the baselines that were given taken for a distribution, of which each example draws a row."""
         return attrs.evolve(self, input_baseline=None, background=distribution(self.input_baseline, self.inputs))
@@ -268,7 +302,7 @@ def _floating(x: Tensor) -> torch.dtype:
 
 
 def _accumulating(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else x.dtype
+    return torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.get_default_dtype()
 
 
 def _between(start: Tensors, end: Tensors, alpha: float) -> Tensors:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import attrs
 
@@ -73,9 +75,19 @@ def _options(function: Callable[..., Any]) -> tuple[Option, ...]:
             continue
         if p.default is p.empty or p.annotation is p.empty:
             raise UsageError(f"option {p.name!r} of {function.__qualname__} needs an annotation and a default")
-        annotation = p.annotation if isinstance(p.annotation, str) else inspect.formatannotation(p.annotation)
-        found.append(Option(p.name, re.sub(r"(\w+\.)+(?=\w)", "", annotation), p.default, helps.get(p.name, "")))
+        found.append(Option(p.name, _rendered(p.annotation), p.default, helps.get(p.name, "")))
     return tuple(found)
+
+
+def _rendered(annotation: Any) -> str:
+    """An annotation as it is written, modules left out."""
+    if isinstance(annotation, str):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_rendered, get_args(annotation)))
+    if annotation is type(None):
+        return "None"
+    return re.sub(r"(\w+\.)+(?=\w)", "", inspect.formatannotation(annotation))
 
 
 _SIMPLE: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None)}
@@ -83,10 +95,18 @@ _SIMPLE: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str
 
 def _fits(annotation: str, value: Any) -> bool:
     """Whether a value is of one of the types of an annotation; what is not simple always fits."""
-    names = [name.strip() for name in annotation.split("|")]
-    if any(name not in _SIMPLE for name in names):
+    names = [name.strip() for name in annotation.split(" | ")]
+    words = [word for name in names if name.startswith("Literal[") for word in literal_eval(name.removeprefix("Literal"))]
+    types = [name for name in names if not name.startswith("Literal[")]
+    if any(name not in _SIMPLE for name in types) or value in words:
         return True
-    return any(isinstance(value, _SIMPLE[n]) and (n == "bool" or not isinstance(value, bool)) for n in names)
+    return any(isinstance(value, _SIMPLE[n]) and (n == "bool" or not isinstance(value, bool)) for n in types)
+
+
+def _in_words(annotation: str) -> str:
+    """An annotation for a message: ``int | Literal['auto']`` is int or 'auto'."""
+    listed = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace(", ", " or "), annotation)
+    return listed.replace(" | ", " or ")
 
 
 def _by_reference(module: str, qualname: str) -> Any:
@@ -135,7 +155,7 @@ class Declared:
                 raise UnknownName(f"{self.name} has no option {name!r}.{did_you_mean(name, known)} Its options: {options}")
         for option in self.options:
             if option.name in given and not _fits(option.type, given[option.name]):
-                raise UsageTypeError(f"{option.name} must be {option.type}, got {given[option.name]!r}")
+                raise UsageTypeError(f"{option.name} must be {_in_words(option.type)}, got {given[option.name]!r}")
         return {**known, **given}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -233,13 +253,15 @@ class MethodSpec(Declared):
 
 @attrs.frozen(eq=False)
 class RuleSpec(Declared):
-    """A propagation rule: relevance at an operation's output to relevance at its input.
+    """A propagation rule: relevance at an operation's output to relevance at its input, or the same of modified gradients.
 
     Attributes:
         operations: the operations, or groups of operations, it is defined for.
         returns: what the function returns: ``relevance`` at the input, its ``quotient`` by the input (which saves a product
             and a division where relevance travels as c = R / x), or a ``cotangent`` that the operation's own backward pass
-            turns into the quotient.
+            turns into the quotient. Of a rule that carries gradients: the gradient at the input, whatever is said here but
+            ``cotangent``.
+        carries: what it is given, and hands on: ``relevance``, or a ``gradient``; a ruleset has rules of one kind.
         identity: whether it hands relevance through an elementwise operation unchanged; where the operation is homogeneous
             of degree one, its own backward pass does just that.
     """
@@ -247,6 +269,9 @@ class RuleSpec(Declared):
     operations: frozenset[str] = attrs.field(converter=frozenset, kw_only=True, default=frozenset({"linear_like"}))
     returns: Literal["relevance", "quotient", "cotangent"] = attrs.field(
         kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "quotient", "cotangent"))
+    )
+    carries: Literal["relevance", "gradient"] = attrs.field(
+        kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "gradient"))
     )
     identity: bool = attrs.field(kw_only=True, default=False)
 

@@ -22,7 +22,9 @@ def bound(source: Any, parameters: Mapping[str, Any]) -> Rewriter:
     """
     known = operations()
     ruleset = read_ruleset(source, registry, operations=frozenset(o.name for o in known))
-    return Rewriter(Binding(settled(ruleset, parameters)), by_function(known))
+    binding = Binding(settled(ruleset, parameters))
+    _ = binding.carries  # refuses rules that do not fit together
+    return Rewriter(binding, by_function(known))
 
 
 def operations() -> tuple[Operation, ...]:

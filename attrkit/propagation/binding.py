@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from attrkit.errors import did_you_mean
+from attrkit.errors import RulesetError, did_you_mean
 from attrkit.layers import path_pattern
 from attrkit.propagation.step import Governing
 from attrkit.registry import registry
@@ -69,6 +69,22 @@ class Binding:
         """Whether some rule returns relevance other than what it was given."""
         rules = (registry.rule(entry.rule) for entry in self.ruleset.entries)
         return any(rule.returns == "relevance" and not rule.identity for rule in rules)
+
+    @cached_property
+    def carries(self) -> str:
+        """What the rules carry: relevance or gradients.
+
+        Raises:
+            RulesetError: some of them the one, some the other.
+        """
+        first: Entry | None = None
+        for entry in self.ruleset.entries:
+            first = first or entry
+            kind, other = registry.rule(first.rule).carries, registry.rule(entry.rule).carries
+            if other != kind:
+                text = f"rule {entry.rule!r} carries {other}, but {first.rule!r} above carries {kind}; have rules of one kind"
+                raise RulesetError([f"{entry.origin}: {text}"])
+        return registry.rule(first.rule).carries if first else "relevance"
 
     def needs_plan(self) -> bool:
         """Whether some entry's position is only known after a whole forward pass."""

@@ -112,6 +112,8 @@ class Rewriter:
 
     def gate(self, x: Tensor) -> Tensor:
         """What goes on from an attributed tensor: the same values, where what is carried turns into relevance."""
+        if self.binding.carries == "gradient":
+            return x.clone()
         y: Tensor = Gate.apply(x)  # type: ignore[no-untyped-call]
         y._attrkit_made = Made(y._version, gated=x)  # type: ignore[attr-defined]
         return y
@@ -155,8 +157,7 @@ class Rewriter:
 
         def hook(carried: Tensor) -> Tensor:
             with torch._C.DisableTorchFunction():
-                result: Tensor = governing.rule.function(step, carried * step.output, **governing.parameters)
-                return result
+                return governing.applied(step, carried)
 
         output.register_hook(hook)
         self.treated(output)

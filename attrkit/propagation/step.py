@@ -113,9 +113,17 @@ class Governing:
     entry: str = ""
     origin: str = ""
 
+    def applied(self, step: OperationStep, carried: Tensor) -> Tensor:
+        """What the rule makes of what is carried at the output."""
+        given = carried if self.rule.carries == "gradient" else carried * step.output
+        result: Tensor = self.rule.function(step, given, **self.parameters)
+        return result
+
     def backward(self, step: OperationStep, carried: Tensor) -> Tensor:
-        """What autograd is to carry at the operation's input: relevance itself, or relevance by input."""
-        result: Tensor = self.rule.function(step, carried * step.output, **self.parameters)
+        """What autograd is to carry at the operation's input: relevance itself, relevance by input, or a gradient."""
+        result = self.applied(step, carried)
+        if self.rule.carries == "gradient":
+            return step.vjp(result) if self.rule.returns == "cotangent" else result
         if self.rule.returns == "cotangent":
             result = step.vjp(result)
         if self.rule.returns == "relevance":

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice, repeat
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.learnt import Habit
 from attrkit.runner.sizing import Sizing
+
+Point = TypeVar("Point")
 
 
 class UnpackableError(Exception):
@@ -44,15 +46,17 @@ class Outcome:
         )
         return cls(torch.cat([p.value for p in parts]), at, gradient)
 
-    def split(self, copies: int, rows: int) -> list[Outcome]:
-        """The outcome of each of ``copies`` points that shared a pass. Raises UnpackableError where rows do not add up."""
+    def fits(self, rows: int) -> bool:
+        """Whether there are this many rows of everything."""
+        return all(len(t) == rows for t in (self.value, *self.at))
+
+    def split(self, copies: int) -> list[Outcome]:
+        """The outcome of each of ``copies`` points that shared a pass."""
         if copies == 1:
             return [self]
-        if any(len(t) != copies * rows for t in (self.value, *self.at)):
-            raise UnpackableError
-        at = zip(*(t.split(rows) for t in self.at), strict=True) if self.at else repeat(())
-        gradient = zip(*(t.split(rows) for t in self.gradient), strict=True) if self.gradient else repeat(())
-        return [Outcome(*parts) for parts in zip(self.value.split(rows), at, gradient, strict=False)]
+        at = zip(*(t.chunk(copies) for t in self.at), strict=True) if self.at else repeat(())
+        gradient = zip(*(t.chunk(copies) for t in self.gradient), strict=True) if self.gradient else repeat(())
+        return [Outcome(*parts) for parts in zip(self.value.chunk(copies), at, gradient, strict=False)]
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
@@ -67,9 +71,14 @@ def _close(a: Tensor, b: Tensor) -> bool:
 Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 
 
+def together(points: list[Tensors]) -> Tensors:
+    """Points as one larger batch."""
+    return points[0] if len(points) == 1 else tuple(map(torch.cat, zip(*points, strict=True)))
+
+
 @attrs.frozen
-class Packing:
-    """Packs points over a batch of ``n`` examples into passes of as many rows as ``sizing`` says.
+class Packing(Generic[Point]):
+    """Packs points over a batch of ``n`` examples into passes of as many rows as ``sizing`` says; ``join`` makes the batch.
 
     ``ways`` evaluate several points in a pass, the cheapest first; the last also evaluates one, or a part of the batch, and
     what it says of one is the truth. The first time that points share a pass, one or two of them are evaluated alone too.
@@ -79,17 +88,18 @@ class Packing:
 
     n: int
     ways: tuple[Evaluate, ...]
+    join: Callable[[list[Point]], Tensors]
     sizing: Sizing
     habit: Habit
     apart: bool = False
     uncounted: Callable[[], AbstractContextManager[None]] = nullcontext  # for passes that find out about the model
 
-    def stream(self, points: Iterable[Tensors], executor: Executor) -> Iterator[Outcome]:
-        """The outcome of each point, in order."""
-        for outcomes in executor.run(self._groups(iter(points)), lambda group: self._group(*group)):
-            yield from outcomes
+    def packs(self, points: Iterable[Point], executor: Executor) -> Iterator[tuple[list[Point], Outcome]]:
+        """Points that shared a pass, and the outcome of all of them, in order."""
+        for packs in executor.run(self._groups(iter(points)), lambda group: self._group(*group)):
+            yield from packs
 
-    def _groups(self, points: Iterator[Tensors]) -> Iterator[tuple[list[Tensors], bool]]:
+    def _groups(self, points: Iterator[Point]) -> Iterator[tuple[list[Point], bool]]:
         """Points that share a pass, and whether others follow."""
         group = list(islice(points, 1))
         while group:
@@ -98,59 +108,62 @@ class Packing:
             yield group, bool(after)
             group = after
 
-    def _group(self, group: list[Tensors], more: bool) -> list[Outcome]:  # noqa: FBT001 - of _groups
+    def _group(self, group: list[Point], more: bool) -> list[tuple[list[Point], Outcome]]:  # noqa: FBT001 - of _groups
         if len(group) > 1 and self.habit.way is None:
             return self._probed(group, more=more)
         if len(group) > 1 and self.habit.way == len(self.ways):
-            return list(map(self._alone, group))
+            return [self._alone(point) for point in group]
         way = self.ways[-1 if len(group) == 1 or self.habit.way is None else self.habit.way]
         try:
             with self.sizing.observed(len(group) * self.n, more=more):
-                return self._packed(group, way)
+                return [(group, self._packed(group, way))]
         except UnpackableError:
-            return list(map(self._alone, group))
+            return [self._alone(point) for point in group]
 
-    def _probed(self, group: list[Tensors], *, more: bool) -> list[Outcome]:
-        """The outcomes of the first points that share a pass, evaluated in the fastest way that changes nothing."""
+    def _probed(self, group: list[Point], *, more: bool) -> list[tuple[list[Point], Outcome]]:
+        """The outcome of the first points that share a pass, evaluated in the fastest way that changes nothing."""
         with self.uncounted():
-            last = self._alone(group[-1])
-            first = self._alone(group[0]) if len(self.ways) > 1 else None
-        right: list[tuple[float, int, list[Outcome]]] = []
+            _, last = self._alone(group[-1])
+            first = self._alone(group[0])[1] if len(self.ways) > 1 else None
+        right: list[tuple[float, int, Outcome]] = []
         for index, way in enumerate(self.ways):
             started = time.perf_counter()
             try:
                 with nullcontext() if right else self.sizing.observed(len(group) * self.n, more=more):
-                    outcomes = self._packed(group, way)
+                    outcome = self._packed(group, way)
             except UnpackableError:
                 continue
             except Exception:
                 if index == len(self.ways) - 1:
                     raise
                 continue  # the model does not bear being called that way
-            if outcomes[-1].close(last) and (first is None or outcomes[0].close(first)):
-                right.append((time.perf_counter() - started, index, outcomes))
+            each = outcome.split(len(group))
+            if each[-1].close(last) and (first is None or each[0].close(first)):
+                right.append((time.perf_counter() - started, index, outcome))
                 if index == 0:  # it does a part of the work of the others
                     break
         if not right:
             self.habit.way = len(self.ways)
-            return [*([first] if first else []), *map(self._alone, group[1 if first else 0 : -1]), last]
-        _, self.habit.way, outcomes = min(right, key=lambda found: found[:2])
-        return outcomes
+            return [*map(self._alone, group[:-1]), (group[-1:], last)]
+        _, self.habit.way, outcome = min(right, key=lambda found: found[:2])
+        return [(group, outcome)]
 
-    def _alone(self, point: Tensors) -> Outcome:
-        return self.ways[-1](point, 1, slice(0, self.n))
+    def _alone(self, point: Point) -> tuple[list[Point], Outcome]:
+        return [point], self.ways[-1](self.join([point]), 1, slice(0, self.n))
 
-    def _packed(self, group: list[Tensors], evaluate: Evaluate) -> list[Outcome]:
+    def _packed(self, group: list[Point], evaluate: Evaluate) -> Outcome:
         """Several points in one pass, or one point in several passes."""
-        limit = self.n if self.apart else self.sizing.rows
-        if (len(group) > 1 or self.n > limit) and any(len(t) != self.n for point in group for t in point):
+        limit, rows = self.n if self.apart else self.sizing.rows, len(group) * self.n
+        tensors = self.join(group)
+        if (len(group) > 1 or self.n > limit) and any(len(t) != rows for t in tensors):
             raise UnpackableError
         if self.n <= limit:
-            tensors = group[0] if len(group) == 1 else tuple(map(torch.cat, zip(*group, strict=True)))
-            return evaluate(tensors, len(group), slice(0, self.n)).split(len(group), self.n)
-        parts = [slice(low, min(low + limit, self.n)) for low in range(0, self.n, limit)]
-        pieces = [evaluate(tuple(t[part] for t in group[0]), 1, part) for part in parts]
-        for piece, part in zip(pieces, parts, strict=True):
-            if any(len(t) != part.stop - part.start for t in (piece.value, *piece.at)):
+            outcome = evaluate(tensors, len(group), slice(0, self.n))
+            if len(group) > 1 and not outcome.fits(rows):
                 raise UnpackableError
-        return [Outcome.joined(pieces)]
+            return outcome
+        parts = [slice(low, min(low + limit, self.n)) for low in range(0, self.n, limit)]
+        pieces = [evaluate(tuple(t[part] for t in tensors), 1, part) for part in parts]
+        if not all(piece.fits(part.stop - part.start) for piece, part in zip(pieces, parts, strict=True)):
+            raise UnpackableError
+        return Outcome.joined(pieces)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import attrs
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from attrkit.arguments import Arguments
 from attrkit.errors import ModelError, UsageError, UsageTypeError, warn
@@ -103,9 +104,35 @@ class Passes:
             if rules:
                 rules.audit(value)
             gradient = self._differentiated(problem, value, at, neurons)
-            if rules:  # what stays in the graph has no gate, and got relevance by value
+            if (
+                rules and rules.binding.carries == "relevance"
+            ):  # what stays in the graph has no gate, and got relevance by value
                 gradient = tuple(g if a.is_leaf else g * a.detach() for g, a in zip(gradient, at, strict=True))
         return Outcome(value.detach(), tuple(t.detach() for t in at), gradient)
+
+    def tangent(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
+        """The objective, the site's derivative in a direction of the inputs, and the gradient; inputs first, directions after.
+
+        Raises:
+            UsageError: an operation below the site has no forward-mode derivative.
+        """
+        points, directions = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        with torch.enable_grad(), ExitStack() as stack, forward_ad.dual_level():
+            pairs = zip(problem.arguments.names, points, directions, strict=True)
+            inputs = tuple(forward_ad.make_dual(_leaf(name, x).detach().clone(), d) for name, x, d in pairs)
+            taps = [Tap(layer, leaves=True, tangents=[]) for layer in problem.layers]
+            place(self.forward, taps, stack)
+            try:
+                output = self.call(problem, inputs, copies, part, taps)
+            except NotImplementedError as error:
+                raise UsageError(
+                    f"method: a forward-mode derivative is missing ({error}); use a method without 'forward_'"
+                ) from error
+            at = self._captured(taps)
+            value = self._objective(problem, output, [], copies, part)
+            gradient = self._differentiated(problem, value, at, [])
+            found = tuple(t for tap in taps for t in tap.tangents or ())
+        return Outcome(value.detach(), found, gradient)
 
     def injected(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, gradient: bool) -> Outcome:
         """As ``gradient`` or ``value`` at values of a layer, while what is below it runs once for all copies.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import torch
@@ -21,11 +21,14 @@ from attrkit.propagation import Rewriter, Row, bound
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.executors import Serial
 from attrkit.runner.learnt import Habit
-from attrkit.runner.packing import Evaluate, Outcome, Packing
+from attrkit.runner.packing import Evaluate, Outcome, Packing, Point, together
 from attrkit.runner.passes import Passes
+from attrkit.runner.path import interpolated, weighted
 from attrkit.runner.sizing import Sizing
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import output_tensor
+
+T = TypeVar("T")
 
 
 class ApartError(Exception):
@@ -47,6 +50,7 @@ _PASSES = {
     "value": ("forward",),
     "gradient": ("forward", "backward"),
     "gradient along": ("forward", "backward"),
+    "tangent": ("forward", "backward"),
     "relevance": ("forward", "backward"),
 }
 
@@ -90,13 +94,49 @@ class Runner:
         """Objective, site value and gradient at each value of the site (or of the inputs, where those move)."""
         if not moving_inputs:
             _check_moved(problem)
-        passes = self.passes
-        ways = [partial(passes.gradient, problem, moving_inputs=moving_inputs)]
-        kind = "gradient along" if moving_inputs else "gradient"
-        if problem.layers and not moving_inputs:
-            shared = (partial(passes.injected, problem, gradient=True), partial(passes.vmapped, problem, gradient=True))
-            ways = [*shared, *ways]
+        kind, ways = self._ways(problem, moving_inputs=moving_inputs)
         return ((o.value, o.at, o.gradient) for o in self._stream(problem, points, kind, ways, total))
+
+    def _ways(self, problem: Problem, *, moving_inputs: bool) -> tuple[str, list[Evaluate]]:
+        """A name for passes that take gradients, and the ways to make them for several points."""
+        passes = self.passes
+        plain = partial(passes.gradient, problem, moving_inputs=moving_inputs)
+        if moving_inputs or not problem.layers:
+            return "gradient along" if problem.layers else "gradient", [plain]
+        shared = [partial(passes.injected, problem, gradient=True), partial(passes.vmapped, problem, gradient=True)]
+        return "gradient", [*shared, plain]
+
+    def path(
+        self, problem: Problem, ends: tuple[Tensors, Tensors], rule: Iterable[tuple[float, float]], *, moving_inputs: bool
+    ) -> Tensors:
+        """The weighted sum of the objective's gradients at places of a straight path; ``rule`` gives places and weights."""
+        if not moving_inputs:
+            _check_moved(problem)
+        start, end = ends
+        total: Tensors = ()
+        kind, ways = self._ways(problem, moving_inputs=moving_inputs)
+        packing = self._packing(problem, kind, ways, partial(interpolated, start, end))
+        packs = self._counted(packing.packs(list(rule), self.executor), "gradient", packing.n)
+        for group, pack in self._shown(packs, None):
+            if not problem.layers:
+                self._note_ends(problem, [place for place, _ in group], pack)
+            added = tuple(weighted(g, [weight for _, weight in group]) for g in pack.gradient)
+            total = tuple(map(torch.add, total, added)) if total else added
+        return total
+
+    @staticmethod
+    def _note_ends(problem: Problem, places: list[float], pack: Outcome) -> None:
+        """Keep the objective at the ends of the path, where they are among the places."""
+        for place, value in zip(places, pack.value.chunk(len(places)), strict=True):
+            if place in (0.0, 1.0):
+                problem.outputs["point" if place else "baseline"] = value
+
+    def tangents(
+        self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None
+    ) -> Iterator[tuple[Tensors, Tensors]]:
+        """The site's derivative and the objective's gradient for inputs, each followed by the direction in which it moves."""
+        way = partial(self.passes.tangent, problem)
+        return ((o.at, o.gradient) for o in self._stream(problem, points, "tangent", [way], total))
 
     def attributions(
         self,
@@ -195,19 +235,36 @@ class Runner:
         bound: int | None = None,
         progress: str = "",
     ) -> Iterator[Outcome]:
+        packing = self._packing(problem, kind, ways, together, bound)
+        packs = self._counted(packing.packs(points, self.executor), kind, packing.n)
+        outcomes = (outcome for group, pack in packs for outcome in pack.split(len(group)))
+        return self._shown(outcomes, total, progress)
+
+    def _packing(
+        self,
+        problem: Problem,
+        kind: str,
+        ways: Sequence[Evaluate],
+        join: Callable[[list[Point]], Tensors],
+        bound: int | None = None,
+    ) -> Packing[Point]:
         n, habit = len(problem.arguments), self._habit(problem, kind)
         bound = self.rows if kind in _PASSES else bound
         sizing = habit.sizing if bound is None else Sizing(n, bound, problem.inputs[0].device)
-        packing = Packing(n, tuple(ways), sizing, habit, self.passes.forward.training, self._uncounted)
-        outcomes = self._counted(packing.stream(points, self.executor), kind, n)
-        label = progress or self.progress
-        return iter(tqdm(outcomes, desc=label, total=total, file=sys.stderr)) if label else outcomes
+        return Packing(n, tuple(ways), join, sizing, habit, self.passes.forward.training, self._uncounted)
 
-    def _counted(self, outcomes: Iterator[Outcome], kind: str, examples: int) -> Iterator[Outcome]:
-        for outcome in outcomes:
+    def _shown(self, each: Iterator[T], total: int | None, progress: str = "") -> Iterator[T]:
+        """The same, behind a progress bar where one is wanted."""
+        label = progress or self.progress
+        return iter(tqdm(each, desc=label, total=total, file=sys.stderr)) if label else each
+
+    def _counted(
+        self, packs: Iterator[tuple[list[Point], Outcome]], kind: str, examples: int
+    ) -> Iterator[tuple[list[Point], Outcome]]:
+        for group, pack in packs:
             for each in _PASSES.get(kind, ()):
-                self.counts[each] += examples
-            yield outcome
+                self.counts[each] += examples * len(group)
+            yield group, pack
 
     @contextmanager
     def _uncounted(self) -> Iterator[None]:

@@ -69,6 +69,36 @@ class Sharing:
 
         return self._streamed(problem, points, shared, joined, _in_place)
 
+    def path(
+        self, problem: Problem, ends: tuple[Tensors, Tensors], rule: Iterable[tuple[float, float]], *, moving_inputs: bool
+    ) -> Tensors:
+        """The weighted sum of the gradients of each row's own objective along a straight path."""
+        rule, order = list(rule), self._order(problem)
+        folded = [_folded(end, order) for end in ends] if order is not None else [False]
+        if order is not None and all(isinstance(f, tuple) for f in folded):
+            one = self._one(self.base, problem, order[0])
+            total = self.runner.path(one, (folded[0], folded[1]), rule, moving_inputs=moving_inputs)  # type: ignore[arg-type]
+            problem.outputs |= {end: _unfolded(value, order) for end, value in one.outputs.items()}
+            return tuple(_unfolded(g, order) for g in total)
+        parts = []
+        for one, rows in self._separate(problem):
+            part = tuple(tuple(t[rows] for t in end) for end in ends)
+            parts.append((self.runner.path(one, (part[0], part[1]), rule, moving_inputs=moving_inputs), rows))
+        return _in_place(parts)  # type: ignore[no-any-return]
+
+    def tangents(
+        self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None
+    ) -> Iterator[tuple[Tensors, Tensors]]:
+        """The site's derivative, and the gradient of each row's own objective."""
+
+        def shared(one: Problem, points: Iterable[Tensors]) -> Iterator[tuple[Tensors, Tensors]]:
+            return self.runner.tangents(one, points, total=total)
+
+        def joined(found: tuple[Tensors, Tensors], order: Tensor) -> tuple[Tensors, Tensors]:
+            return self._repeated(found[0], order), tuple(_unfolded(g, order) for g in found[1])
+
+        return self._streamed(problem, points, shared, joined, _in_place)
+
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Each row's own objective, and its relevance at the site; a pass for each objective."""
         found = []

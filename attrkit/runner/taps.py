@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from attrkit.errors import UsageError
 from attrkit.layers import ModuleLayer
@@ -42,6 +43,7 @@ class Tap:
     onward: Callable[[Tensor], Tensor] = torch.clone
     seen: list[Tensor] = attrs.field(factory=list)
     calls: int = 0
+    tangents: list[Tensor] | None = None  # where given: of what was seen; the model goes on without
     enough: Callable[[], None] | None = None  # called after each call that was captured
 
     def __call__(self, value: Any) -> Any:
@@ -52,6 +54,10 @@ class Tap:
         tensors = self.layer.read(value)
         if self.values is not None:
             tensors = self.values[len(self.seen) : len(self.seen) + len(tensors)]
+        if self.tangents is not None:
+            pairs = [forward_ad.unpack_dual(t) for t in tensors]
+            tensors = tuple(p.primal for p in pairs)
+            self.tangents += (torch.zeros_like(p.primal) if p.tangent is None else p.tangent for p in pairs)
         if self.leaves:
             tensors = tuple(map(leaf_of, tensors))
         self.seen += tensors

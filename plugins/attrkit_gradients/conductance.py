@@ -1,10 +1,12 @@
 """Conductance: integrated gradients along the inputs' path, collected where attributions land."""
 
-from itertools import pairwise
+import torch
 
-from attrkit import Problem, method
+from attrkit import Problem, Where, method
 from attrkit.protocols import Tensors
-from attrkit_gradients.quadrature import quadrature
+from attrkit_gradients.quadrature import Rule, quadrature
+
+_FORWARD = "forward_"
 
 
 @method(
@@ -14,7 +16,7 @@ from attrkit_gradients.quadrature import quadrature
     linear=True,
     neuron="through",
     forward_passes="n_steps + 2",
-    backward_passes="n_steps + 2",
+    backward_passes="n_steps",
     references=("arXiv:1805.12233", "arXiv:1807.09946"),
 )
 def conductance(
@@ -22,22 +24,39 @@ def conductance(
 ) -> Tensors:
     """Sum, along the inputs' path, the gradient at a place times the change of its value.
 
-    The change is taken between neighbouring points, the two ends included, with the mean of their gradients: the changes then
-    add up to the whole one at any number of steps.
+    At a layer the change is taken between neighbouring points, the path's ends included, with the mean of their gradients; the
+    first and the last change with that of the nearest point. The changes add up to the whole one at any number of steps.
+    With ``forward_`` the value's derivative along the path is taken instead (forward-mode differentiation), which needs far
+    fewer steps where the model is smooth. At the inputs the change is that of the path itself.
 
     Args:
-        n_steps: points on the path between its two ends.
-        method: the quadrature rule whose nodes the points are.
+        n_steps: points on the path at which gradients are taken.
+        method: the quadrature rule whose nodes the points are, as of integrated_gradients; with ``forward_`` before it,
+            like forward_gausslegendre, also its weights, for the derivative.
         multiply_by_inputs: multiply by the change; without, the average gradient.
     """
-    rule = quadrature(method, n_steps)
-    path = sorted({0.0, *rule.nodes, 1.0})
+    rule = quadrature(method.removeprefix(_FORWARD), n_steps)
+    if problem.where is not Where.LAYER or not multiply_by_inputs:
+        total = problem.input_path_sum(rule)
+        return tuple(t * d for t, d in zip(total, problem.delta, strict=True)) if multiply_by_inputs else total
+    return _by_derivatives(problem, rule) if method.startswith(_FORWARD) else _by_differences(problem, rule)
+
+
+def _by_derivatives(problem: Problem, rule: Rule) -> Tensors:
     total = problem.zeros()
-    legs = zip(pairwise(path), pairwise(problem.along(map(problem.input_lerp, path), len(path))), strict=True)
-    for (low, high), ((start, before), (end, after)) in legs:
-        means = tuple((b + a) / 2 for b, a in zip(before, after, strict=True))
-        if multiply_by_inputs:
-            total = tuple(t + (e - s) * m for t, s, e, m in zip(total, start, end, means, strict=True))
-        else:
-            total = tuple(t + (high - low) * m for t, m in zip(total, means, strict=True))
+    for weight, (change, gradient) in zip(rule.weights, problem.along_path(rule.nodes), strict=True):
+        total = tuple(t + weight * c * g for t, c, g in zip(total, change, gradient, strict=True))
     return total
+
+
+def _by_differences(problem: Problem, rule: Rule) -> Tensors:
+    """Gradients are taken at the nodes alone: at the baseline they may be huge, as of a norm at zero, and mean nothing."""
+    before, slope = problem.baseline, None
+    total = problem.zeros()
+    for at, gradient in problem.along(map(problem.input_lerp, rule.nodes), len(rule.nodes)):
+        doubled = tuple(2 * g for g in gradient) if slope is None else tuple(map(torch.add, slope, gradient))
+        total = tuple(torch.addcmul(t, a - b, g) for t, a, b, g in zip(total, at, before, doubled, strict=True))
+        before, slope = at, gradient
+    assert slope is not None  # for the type checker: a rule has a node
+    last = zip(total, problem.point, before, slope, strict=True)
+    return tuple((t + 2 * (x - b) * g) / 2 for t, x, b, g in last)

@@ -1,9 +1,10 @@
 """Integrated gradients: the gradient averaged on the straight path from baseline to point, times their difference."""
 
-import torch
+from typing import Literal
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
+from attrkit_gradients.adaptive import adaptive
 from attrkit_gradients.quadrature import quadrature
 
 
@@ -17,17 +18,21 @@ from attrkit_gradients.quadrature import quadrature
     references=("arXiv:1703.01365",),
 )
 def integrated_gradients(
-    problem: Problem, *, n_steps: int = 50, method: str = "gausslegendre", multiply_by_inputs: bool = True
+    problem: Problem,
+    *,
+    n_steps: int | Literal["auto"] = 50,
+    method: str = "gausslegendre",
+    tol: float = 0.01,
+    multiply_by_inputs: bool = True,
 ) -> Tensors:
     """Average the gradient on the straight path from baseline to point, and scale by their difference.
 
     Args:
-        n_steps: points on the path.
-        method: quadrature rule: gausslegendre, riemann_left, riemann_right, riemann_middle or riemann_trapezoid.
+        n_steps: points on the path; "auto" takes 5 to 257 for each example, until attributions add up within ``tol``.
+        method: quadrature rule: gausslegendre, clenshaw_curtis, riemann_left, riemann_right, riemann_middle or
+            riemann_trapezoid; "auto" has its own.
+        tol: of "auto": how far the sum may be from the change of the objective, relative to that change.
         multiply_by_inputs: scale by the difference; without, the average gradient.
     """
-    rule = quadrature(method, n_steps)
-    total = problem.zeros()
-    for weight, gradient in zip(rule.weights, problem.grads(map(problem.lerp, rule.nodes), n_steps), strict=True):
-        total = tuple(torch.add(t, g, alpha=weight) for t, g in zip(total, gradient, strict=True))
+    total = adaptive(problem, tol) if n_steps == "auto" else problem.path_sum(quadrature(method, n_steps))
     return tuple(t * d for t, d in zip(total, problem.delta, strict=True)) if multiply_by_inputs else total

@@ -1,7 +1,5 @@
 """Internal influence: the gradient at a layer, averaged along the inputs' path."""
 
-import torch
-
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
 from attrkit_gradients.quadrature import quadrature
@@ -24,8 +22,4 @@ def internal_influence(problem: Problem, *, n_steps: int = 50, method: str = "ga
         n_steps: points on the path.
         method: quadrature rule: gausslegendre, riemann_left, riemann_right, riemann_middle or riemann_trapezoid.
     """
-    rule = quadrature(method, n_steps)
-    total = problem.zeros()
-    for weight, (_, gradient) in zip(rule.weights, problem.along(map(problem.input_lerp, rule.nodes), n_steps), strict=True):
-        total = tuple(torch.add(t, g, alpha=weight) for t, g in zip(total, gradient, strict=True))
-    return total
+    return problem.input_path_sum(quadrature(method, n_steps))

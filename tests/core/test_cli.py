@@ -225,7 +225,7 @@ def test_a_method_is_told_whole(run):
     assert (status, err) == (0, "")
     text = " ".join(out.split())
     for expected in (
-        "n_steps int 50 points on the path",
+        "n_steps int | Literal['auto'] 50 points on the path",
         "attributes to input, layer, neuron",
         "complete approximate",
         "n_steps forward and n_steps backward passes",
@@ -235,7 +235,13 @@ def test_a_method_is_told_whole(run):
     ):
         assert expected in text
     told = json.loads(run("methods", "integrated_gradients", "--json")[1])
-    assert told["options"][0] == {"name": "n_steps", "type": "int", "default": 50, "help": "points on the path."}
+    assert told["options"][1] == {
+        "name": "method",
+        "type": "str",
+        "default": "gausslegendre",
+        "help": "quadrature rule: gausslegendre, clenshaw_curtis, riemann_left, riemann_right, riemann_middle or "
+        'riemann_trapezoid; "auto" has its own.',
+    }
     assert told["classes"]["neuron"] == "attrkit.attr.NeuronIntegratedGradients"
 
 

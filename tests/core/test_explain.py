@@ -57,7 +57,7 @@ def test_values_are_named_after_inputs_and_layers(net: Any) -> None:
 def test_an_explanation_tells_how_it_was_made(net: Any) -> None:
     found = attrkit.explain(net, X, target="predicted", n_steps=7, seed=3)
     assert found.method == "integrated_gradients"
-    assert found.options == {"n_steps": 7, "method": "gausslegendre", "multiply_by_inputs": True}
+    assert found.options == {"n_steps": 7, "method": "gausslegendre", "tol": 0.01, "multiply_by_inputs": True}
     assert found.target == net(X).argmax(1).tolist()
     assert found.passes == {"forward": 7, "backward": 7}
     assert (found.where, found.seed) == ("input", 3)

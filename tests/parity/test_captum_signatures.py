@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import torch
 
 import attrkit
 from attrkit.forms import FORMS
-from tests.plugins.models import built, draw, mlp
+from tests.plugins.models import built, cnn, draw, mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Captum's
 
@@ -97,16 +98,18 @@ def test_attribute_future_is_not_implemented(name):
 
 @classes
 def test_attribute_is_wrapped_once(attribute, name):
-    model, x = built(mlp), draw(2, 6)
+    model, x = (built(cnn), draw(2, 2, 8, 8)) if name == "GuidedGradCam" else (built(mlp), draw(2, 6))
     place = () if FORMS[name].where == "input" else (model[2],)
     cls = getattr(attrkit.attr, name)
     given = {"neuron_selector": 1} if FORMS[name].where == "neuron" else {"target": 1}
+    if FORMS[name].method == "gradient_shap":
+        given |= {"baselines": draw(3, 6), "seed": 1}
     if name == "NeuronConductance":
         given["target"] = 1
     assert cls.attribute.__name__ == cls.attribute.__wrapped__.__name__ == "attribute"
     assert not hasattr(cls.attribute.__wrapped__, "__wrapped__")
     found = cls.attribute.__wrapped__(cls(model, *place), x, **given)
-    assert (found == attribute(name, model, *place)(x, **given)).all()
+    torch.testing.assert_close(found, attribute(name, model, *place)(x, **given), rtol=1e-12, atol=1e-15)
 
 
 @classes

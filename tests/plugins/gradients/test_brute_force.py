@@ -59,12 +59,15 @@ def test_integrated_gradients_of_a_layer(attribute, case, rule):
 def test_conductance_of_a_layer(attribute, case, rule):
     model, x, b = case
     lower, upper = model[:SPLIT], model[SPLIT:]
-    path = sorted({0.0, *attrs.astuple(quadrature(rule, 4))[0], 1.0})
+    nodes = attrs.astuple(quadrature(rule, 4))[0]
+    path = sorted({0.0, *nodes, 1.0})
     expected = torch.zeros_like(lower(x)).detach()
     for i, points in along(x, b, path):
         values = [lower(point).detach().requires_grad_() for point in points]
         gradients = [grad(upper(v)[0, TARGET], v)[0] for v in values]
-        for (v, w), (g, h) in zip(pairwise(values), pairwise(gradients), strict=True):
+        inner = [g for a, g in zip(path, gradients, strict=True) if a in nodes]  # gradients are taken at the nodes alone
+        slopes = [*([inner[0]] * (path[0] not in nodes)), *inner, *([inner[-1]] * (path[-1] not in nodes))]
+        for (v, w), (g, h) in zip(pairwise(values), pairwise(slopes), strict=True):
             expected[i] += ((g + h) / 2 * (w - v))[0].detach()
     found = attribute("LayerConductance", model, model[SPLIT - 1])(x, b, TARGET, n_steps=4, method=rule)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

@@ -79,7 +79,7 @@ def test_averages_over_many_steps_are_as_accurate_as_a_single_pass(explain, meth
     assert error(only(found), only(truth)) < max(0.01, error(only(single), only(true_single)))
 
 
-@pytest.mark.parametrize("n_steps", [50, 400, 2000])
+@pytest.mark.parametrize("n_steps", [50, 400])
 def test_sums_are_kept_in_float32_where_bfloat16_would_stop_growing(explain, n_steps):
     model = built(lambda: nn.Sequential(nn.Linear(5, 4, bias=False), nn.Linear(4, 1, bias=False))).bfloat16()
     given = x.bfloat16()
@@ -115,6 +115,29 @@ def test_each_input_keeps_its_own_dtype(explain):
         found = explain(model, parts, method)
         assert [v.dtype for v in found.values.values()] == [torch.float32, torch.float64, torch.bfloat16]
         assert found.output.dtype is torch.float64
+
+
+INTERACTING = {
+    "centred": lambda m: lambda x: m(x - 0.3 * x.mean(0)),
+    "scaled": lambda m: lambda x: m(3 * x) * (1 + 0.2 * x.pow(2).mean()),
+}
+
+
+@pytest.mark.parametrize("rows", INTERACTING)
+@pytest.mark.parametrize("method", ["integrated_gradients", "conductance"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(d, marks=pytest.mark.xfail(strict=True, reason="what is compared is at one end of the path, and alike"))
+        if d is not torch.float64
+        else d
+        for d in (torch.float64, torch.float32, torch.bfloat16)
+    ],
+)
+def test_points_do_not_share_a_pass_where_rows_interact_a_little(explain, rows, method, dtype):
+    model, given = INTERACTING[rows](built(smooth_mlp).to(dtype)), draw(5, 5, seed=1).to(dtype)
+    found, alone = (only(explain(model, given, method, target=0, internal_batch_size=n)) for n in (None, 5))
+    assert error(found, alone.double()) < torch.finfo(dtype).eps ** (1 if dtype is torch.bfloat16 else 0.5)
 
 
 # autocast.

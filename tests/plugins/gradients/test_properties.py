@@ -187,4 +187,4 @@ def test_no_forward_pass_has_more_rows_than_internal_batch_size(attribute, name,
     attribute(name, forward)(draw(7, 5), target=0, n_steps=6, internal_batch_size=rows)
     assert max(seen) <= rows
     once = rows >= 14  # where points share a pass, one is seen alone too, the first time
-    assert sum(seen) == 7 * ((6 if name == "IntegratedGradients" else 8) + once)
+    assert sum(seen) == 7 * (6 + once)

@@ -130,7 +130,7 @@ def test_a_model_in_training_mode(explain):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (entry({"op": "relu"}, "zplus"), r"rule 'zplus' is not defined for op relu; rules for it: pass"),
+        (entry({"op": "relu"}, "zplus"), r"rule 'zplus' is not defined for op relu; rules for it: guided, pass"),
         (entry({"op": "linear"}, "pass"), r"rule 'pass' is not defined for op linear; rules for it: .*epsilon"),
         (entry({"op": ["linear", "activation"]}, "gamma"), r"rule 'gamma' is not defined for op activation"),
         (entry({"op": "softmax"}, "pass"), r"got 'softmax'; expected one of .*max"),
