@@ -14,8 +14,8 @@ from attrkit.baselines import distribution
 from attrkit.completeness import ends, gaps
 from attrkit.errors import AttrkitError, UsageError, UsageTypeError, warn
 from attrkit.hookspecs import hookimpl
-from attrkit.layers import LayerLike, ModuleLayer, Neuron, Selector, find_layer, matching_layers
-from attrkit.problem import Problem
+from attrkit.layers import LayerLike, ModuleLayer, Neuron, Selector, find_layers, matching_layers
+from attrkit.problem import Objective, Problem
 from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.registry import registry
@@ -98,7 +98,7 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
     for each in requests:
         _check(spec, each)
     root = root_of(request.model)
-    layers = tuple(find_layer(root, layer, request.io) for layer in request.layers)
+    layers = find_layers(root, request.layers, request.io)
     more = [layer for pattern in request.patterns for layer in matching_layers(root, pattern, request.io)]
     resolved = spec.resolve(options)
 
@@ -167,7 +167,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
 
 def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options: Mapping[str, Any]) -> list[Answer]:
     """The answers for several objectives, from one problem whose batch has a copy for each."""
-    base = attrs.evolve(problems[0], objectives=tuple(problems))
+    base = attrs.evolve(problems[0], objectives=tuple(Objective(p.target, p.neuron) for p in problems))
     copies = Sharing.problem(runner, base)
     n = len(base.arguments)
     whole = _answered(spec, copies, runner, {k: copies.for_rows(v, n) for k, v in options.items()})
@@ -252,11 +252,13 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
             else values
         )
         raise AttrkitError(f"method {spec.name!r} must return a tuple of tensors shaped {wanted}, it returned {got}")
-    bad = sum(int((~v.isfinite()).sum()) for v in values)
-    if bad:
-        total = sum(v.numel() for v in values)
-        warn(f"{spec.name}: {bad} of {total} attributions are not finite")
     found: Tensors = tuple(v.detach() for v in values)
+    if not all(
+        bool(v.sum().isfinite()) for v in found
+    ):  # one reading; the sum of finite numbers may be too large, so look again
+        bad = sum(int((~v.isfinite()).sum()) for v in found)
+        if bad:
+            warn(f"{spec.name}: {bad} of {sum(v.numel() for v in found)} attributions are not finite")
     if not spec.gradient:
         return found
     return tuple(v.to(x.dtype) if x.is_floating_point() else v for v, x in zip(found, site, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,11 +21,12 @@ from attrkit.registry import registry
 from attrkit.runner import isolated, root_of
 from attrkit.specs import MethodSpec
 from attrkit.targets import TargetLike, output_tensor
+from attrkit.wrapping import Wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SAMPLED = 4096  # entries of a tensor that its fingerprint reads at most
+_SAMPLED = 256  # entries of a tensor that its fingerprint reads at most
 
 
 def explain(
@@ -166,8 +168,13 @@ def _explained(
     ]
     with heard() as warned:
         found = answers(spec, requests, chosen, outputs=True)
-    said = tuple(dict.fromkeys(warned))
-    return [_explanation(spec, request, chosen, each, said) for request, each in zip(requests, found, strict=True)]
+    shared = {
+        "model": _identity(model),
+        "versions": _versions(spec),
+        "warnings": tuple(dict.fromkeys(warned)),
+        "inputs": dict(zip(arguments.names, (t.detach().clone() for t in arguments.tensors), strict=True)),
+    }
+    return [_explanation(spec, request, chosen, each, shared) for request, each in zip(requests, found, strict=True)]
 
 
 def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, ...]:
@@ -177,11 +184,10 @@ def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, .
 
 
 def _explanation(
-    spec: MethodSpec, request: Request, options: Mapping[str, Any], found: Answer, warned: tuple[str, ...]
+    spec: MethodSpec, request: Request, options: Mapping[str, Any], found: Answer, shared: Mapping[str, Any]
 ) -> Explanation:
     return Explanation(
         values=dict(zip(_names(request, found), found.values, strict=True)),
-        inputs=dict(zip(request.arguments.names, (t.detach().clone() for t in request.arguments.tensors), strict=True)),
         method=spec.name,
         options={k: plain(v) for k, v in spec.resolve(options).items()},
         where=str(request.where),
@@ -202,16 +208,17 @@ def _explanation(
             for r in found.rules
         ),
         seed=request.seed,
-        model=_identity(request.model),
-        versions=_versions(spec),
-        warnings=warned,
+        **shared,
     )
 
 
+_version = cache(version)
+
+
 def _versions(spec: MethodSpec) -> dict[str, str]:
-    versions = {"attrkit": version("attrkit"), "torch": str(torch.__version__), "python": platform.python_version()}
-    plugin = registry.origin(spec)
-    return versions if plugin is None else {**versions, plugin.dist: plugin.version}
+    versions = {"attrkit": _version("attrkit"), "torch": str(torch.__version__), "python": platform.python_version()}
+    parts = (spec, spec.wrapper, spec.inner) if isinstance(spec, Wrapped) else (spec,)
+    return versions | {plugin.dist: plugin.version for part in parts if (plugin := registry.origin(part)) is not None}
 
 
 def _names(request: Request, found: Answer) -> tuple[str, ...]:
@@ -240,10 +247,14 @@ def _identity(model: Any) -> dict[str, str]:
 
 def fingerprint(model: nn.Module) -> str:
     """A hash of the model's structure and of its weights, of which large ones are sampled evenly."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() if isinstance(tensor, Tensor) else name.encode())
-        if isinstance(tensor, Tensor) and tensor.numel():
-            flat = tensor.detach().reshape(-1)
-            digest.update(flat[:: -(-len(flat) // _SAMPLED)].double().cpu().numpy().tobytes())
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    kinds = [f"{name} {type(module).__qualname__} {module.extra_repr()}" for name, module in model.named_modules()]
+    digest = hashlib.sha256("\n".join(kinds).encode())
+    samples: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for name, tensor in tensors:
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        flat = tensor.detach().reshape(-1)
+        samples.setdefault((tensor.dtype, tensor.device), []).append(flat[:: max(1, -(-len(flat) // _SAMPLED))])
+    for parts in samples.values():
+        digest.update(torch.cat(parts).view(torch.uint8).cpu().numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"

@@ -85,24 +85,31 @@ class Call:
     number: int
 
 
-def find_layer(root: nn.Module | None, layer: LayerLike, io: Literal["input", "output"] = "output") -> ModuleLayer:
-    """The layer of ``root`` that a dotted path or a module object names.
+def find_layers(
+    root: nn.Module | None, layers: Iterable[LayerLike], io: Literal["input", "output"] = "output"
+) -> tuple[ModuleLayer, ...]:
+    """The layers of ``root`` that dotted paths, module objects or calls of these name.
 
     Raises:
         UnknownName: no module of the model has that path, or is that module.
-        UsageTypeError: ``layer`` is neither a path nor a module, nor a call of one.
+        UsageTypeError: one is neither a path nor a module, nor a call of one.
     """
+    layers = tuple(layers)
+    modules = dict(root.named_modules()) if root is not None and layers else {}
+    return tuple(_found(root, modules, layer, io) for layer in layers)
+
+
+def _found(root: nn.Module | None, modules: dict[str, nn.Module], layer: Any, io: Literal["input", "output"]) -> ModuleLayer:
     if isinstance(layer, Call):
         if type(layer.number) is not int or layer.number < 0:
             raise UsageTypeError(f"layer: the number of a call must be an integer of at least 0, got {layer.number!r}")
-        return attrs.evolve(find_layer(root, layer.layer, io), call=layer.number)
+        return attrs.evolve(_found(root, modules, layer.layer, io), call=layer.number)
     if isinstance(layer, nn.Module):
-        return _of_module(root, layer, io)
+        return _of_module(root, modules, layer, io)
     if not isinstance(layer, str):
         raise UsageTypeError(f"layer must be a module or the path of one, like 'encoder.3', got {type(layer).__name__}")
     if root is None:
         raise UsageError(f"layer {layer!r} is a path, but the model is a plain function; pass the module itself")
-    modules = dict(root.named_modules())
     if layer in modules:
         return ModuleLayer(layer, modules[layer], io)
     path, _, number = layer.rpartition("@")
@@ -112,10 +119,12 @@ def find_layer(root: nn.Module | None, layer: LayerLike, io: Literal["input", "o
     raise UnknownName(f"the model has no layer {layer!r}.{did_you_mean(layer, paths)} Layers: {_some(paths)}")
 
 
-def _of_module(root: nn.Module | None, layer: nn.Module, io: Literal["input", "output"]) -> ModuleLayer:
+def _of_module(
+    root: nn.Module | None, modules: dict[str, nn.Module], layer: nn.Module, io: Literal["input", "output"]
+) -> ModuleLayer:
     if root is None:
         return ModuleLayer(type(layer).__name__, layer, io)
-    name = next((n for n, m in root.named_modules() if m is layer), None)
+    name = next((n for n, m in modules.items() if m is layer), None)
     if name is None:
         raise UnknownName(
             f"layer {type(layer).__name__} is not a module of the model {type(root).__name__}; pass one of its submodules, "

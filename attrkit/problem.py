@@ -25,6 +25,18 @@ Result = TypeVar("Result")
 _ROW = -1  # the draw that chooses a baseline; methods number theirs from 0
 
 
+@attrs.frozen
+class Objective:
+    """What to explain: the output at a target, or a neuron."""
+
+    target: Target
+    neuron: Neuron | None = None
+
+    def taken(self, rows: Tensor) -> Objective:
+        """For those of the examples ``rows``, in that order."""
+        return self if self.target.rows is None else Objective(self.target.taken(rows), self.neuron)
+
+
 @attrs.define(slots=False)
 class Problem:
     """What a method works on.
@@ -48,7 +60,7 @@ class Problem:
     through: Neuron | None = None
     seed: int = 0
     keys: Tensor | None = None  # what each row's draws depend on: which example it is, and of which samples; (batch, numbers)
-    objectives: tuple[Problem, ...] = ()  # the same with another target or neuron, to be read off the same passes
+    objectives: tuple[Objective, ...] = ()  # in place of target and neuron where there are several, of the same passes
     choices: Tensor | None = None  # which of such objectives each row is about
     together: bool = True  # whether several layers are moved together, or each while the others stay as they are
     compares: bool = False  # whether attributions compare with the baseline
@@ -270,7 +282,7 @@ class Problem:
             input_baseline=taken_rows(self.input_baseline, n, rows),
             site_baseline=taken_rows(self.site_baseline, n, rows),
             keys=keys,
-            objectives=tuple(p.taken(rows, inputs, keys) for p in self.objectives),
+            objectives=tuple(objective.taken(rows) for objective in self.objectives),
             choices=None if self.choices is None else self.choices[rows],
         )
         for name in ("point", "baseline") if inputs is None else ():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MethodType
 from typing import Any
 
 from torch import Tensor
@@ -45,9 +47,16 @@ def _extra(extra: Any) -> tuple[Any, ...]:
 def input_names(model: Any, count: int) -> tuple[str, ...]:
     """What the model calls its first arguments; ``input_0`` and so on where it does not say."""
     root = root_of(model)
+    function = model if root is None else root.forward
+    names = _parameters(function.__func__)[1:] if isinstance(function, MethodType) else _parameters(function)
+    return names[:count] if len(names) >= count else tuple(f"input_{i}" for i in range(count))
+
+
+@lru_cache(maxsize=256)
+def _parameters(function: Any) -> tuple[str, ...]:
+    """The names of a function's positional parameters."""
     try:
-        signature = inspect.signature(model if root is None else root.forward)
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C
-        signature = inspect.Signature()
-    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return tuple(names[:count]) if len(names) >= count else tuple(f"input_{i}" for i in range(count))
+        return ()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))

@@ -16,12 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_ATOMS = frozenset({
+ATOMS = frozenset({
     type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, torch.layout, type(Ellipsis),
 })  # fmt: skip
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type)
 _INERT = (types.ModuleType, Enum, logging.Logger, weakref.ref, torch.Generator)  # what they are does not change
 _DEEPEST = 8  # of plain objects within plain objects, like a transformer's configuration
+
+
+def is_inert(value: Any) -> bool:
+    """Whether a value is what it is, and nothing in it can be edited."""
+    return isinstance(value, (*_INERT, *_FUNCTIONS))
 
 
 class _Same:
@@ -40,13 +45,14 @@ class _Same:
 
 @attrs.define
 class Census:
-    """Everything that a forward pass of ``root`` may read, found by walking modules, containers and plain objects.
+    """Everything that a forward pass of ``root``, a model, may read, found by walking modules, containers and plain objects.
 
     ``tokens`` compare equal while nothing of it is edited; values of tensors do not count, because a copy shares or refreshes
     them. ``unread`` says that something was met whose inside cannot be seen, so that equal tokens prove nothing.
     """
 
-    root: nn.Module
+    root: Any
+    met: dict[int, int] = attrs.field(factory=dict)  # in which order things were met; those that were before are not walked
     tokens: list[Any] = attrs.field(factory=list, init=False)
     modules: dict[int, nn.Module] = attrs.field(factory=dict, init=False)
     parameters: dict[int, nn.Parameter] = attrs.field(factory=dict, init=False)
@@ -54,7 +60,6 @@ class Census:
     unread: bool = attrs.field(default=False, init=False)
     tensors: dict[int, Tensor] = attrs.field(factory=dict, init=False)
     functions: list[Any] = attrs.field(factory=list, init=False)
-    _seen: set[int] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Walk."""
@@ -62,20 +67,20 @@ class Census:
 
     def _add(self, value: Any, depth: int) -> None:
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             self.tokens.append(value)
         elif (kind is dict or kind is OrderedDict) and not value:  # most attributes of modules are empty tables of hooks
             self.tokens.append(kind)
         elif isinstance(value, Tensor):
             self._add_tensor(value)
-        elif id(value) in self._seen:
-            self.tokens.append(kind)
+        elif id(value) in self.met:
+            self.tokens += (kind, self.met[id(value)])
         elif isinstance(value, nn.Module):
             self._add_module(value)
         elif isinstance(value, np.ndarray):
             self.tokens += (kind, value.shape, hashlib.sha1(value.tobytes(), usedforsecurity=False).digest())
         elif isinstance(value, list | tuple | set | frozenset | dict | deque):
-            self._seen.add(id(value))
+            self.met[id(value)] = len(self.met)
             self._add_items(value, depth)
         else:
             self._add_object(value, depth)
@@ -89,7 +94,7 @@ class Census:
             self._add(item, depth)
 
     def _add_module(self, module: nn.Module) -> None:
-        self._seen.add(id(module))
+        self.met[id(module)] = len(self.met)
         self.modules[id(module)] = module
         self.tokens.append(type(module))
         buffers = module._buffers
@@ -120,7 +125,7 @@ class Census:
             self._add_shared(tensor)
 
     def _add_object(self, value: Any, depth: int) -> None:
-        self._seen.add(id(value))
+        self.met[id(value)] = len(self.met)
         self.tokens.append(type(value))
         if isinstance(value, (types.MethodType, partial, *_FUNCTIONS)):
             self.functions.append(value)

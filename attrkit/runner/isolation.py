@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from attrkit.errors import UsageTypeError, warn
+from attrkit.errors import UsageTypeError
 from attrkit.layers import ModuleLayer
 from attrkit.runner.learnt import Learnt
 from attrkit.runner.replica import CopyRefusedError, Lease
+from attrkit.runner.training import in_training, sensitive, warn_of_training
 
 T = TypeVar("T")
 _learnt: WeakKeyDictionary[Any, Learnt] = WeakKeyDictionary()
@@ -85,41 +86,20 @@ class Forward:
         return layer.module if self.root is None else self.root.get_submodule(layer.name)
 
 
-def _sensitive(module: nn.Module) -> bool:
-    """Whether training mode changes what the module computes."""
-    modules = nn.modules
-    if isinstance(module, modules.dropout._DropoutNd):
-        return module.p > 0
-    return isinstance(module, modules.batchnorm._NormBase) or bool(isinstance(module, nn.RNNBase) and module.dropout)
-
-
-def _in_training(root: nn.Module | None) -> bool:
-    found = root is not None and next((m for m in root.modules() if m.training and _sensitive(m)), None)
-    if not found:
-        return False
-    _warn_of_training(found)
-    return True
-
-
-def _warn_of_training(module: nn.Module) -> None:
-    warn(
-        f"the model is in training mode: {type(module).__name__} makes its output depend on chance or on the other examples; "
-        "call model.eval() first unless you mean it"
-    )
-
-
 def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
     """``compute`` on a forward whose use leaves no trace on the model, its buffers and the global random generators.
 
     ``compute`` may run twice: again from the start when a forward pass of the copy turns out to run the original's modules.
     """
     root = root_of(model)
-    training = _in_training(root)
     with torch.inference_mode(mode=False):
         try:
             lease = Lease.take(root) if root is not None else None
         except CopyRefusedError:
             lease = None
+        kind = in_training(root) if lease is None else lease.pool.in_training
+        if training := bool(kind):
+            warn_of_training(kind)
         if lease is not None and root is not None:
             try:
                 with _random_state_kept(lease, training=training):
@@ -214,8 +194,8 @@ def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], 
         def save(module: nn.Module, _: Any = None) -> None:
             if threading.get_ident() == thread and id(module) not in saved:
                 saved.add(id(module))
-                if root is None and module.training and _sensitive(module):
-                    _warn_of_training(module)
+                if root is None and module.training and sensitive(module):
+                    warn_of_training(type(module).__name__)
                 for buffer in module.buffers(recurse=False):
                     stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(buffer))
                 stack.callback(_restore, module, _attributes(module), _values(module))

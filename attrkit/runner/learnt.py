@@ -22,8 +22,22 @@ class Habit:
 
 
 @attrs.define
+class Race:
+    """Of the gradients of several objectives: whether both ways to them give the same, and the seconds that each took."""
+
+    fair: bool | None = None  # None while that is unknown
+    together: list[float] = attrs.field(factory=list)
+    apart: list[float] = attrs.field(factory=list)
+
+    def settled(self) -> bool | None:
+        """Whether they are faster together; None until both have run three times."""
+        return min(self.together) < min(self.apart) if len(self.together) > 2 and len(self.apart) > 2 else None
+
+
+@attrs.define
 class Learnt:
-    """Of one model: the habits of its passes, and how often each layer ran in the whole passes seen."""
+    """Of one model: the habits of its passes, how often each layer ran in whole passes, and races between ways."""
 
     habits: dict[Any, Habit] = attrs.field(factory=dict)
     calls: dict[Any, set[int]] = attrs.field(factory=dict)
+    races: dict[Any, Race] = attrs.field(factory=dict)

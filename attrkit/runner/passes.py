@@ -18,6 +18,7 @@ from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
 from attrkit.propagation import Rewriter
 from attrkit.protocols import Tensors
+from attrkit.runner.columns import columns
 from attrkit.runner.isolation import Forward
 from attrkit.runner.packing import Outcome, UnpackableError
 from attrkit.runner.taps import EnoughError, Tap, leaf_of, place, stop_after
@@ -194,9 +195,9 @@ class Passes:
     def _objective(cls, problem: Problem, output: Any, neurons: list[Tap], copies: int, part: slice) -> Tensor:
         """One number for each row; with several objectives, shape ``(rows, objectives)``."""
         if problem.objectives:
-            taps: list[list[Tap]] = [[tap] for tap in neurons] or [[] for _ in problem.objectives]
-            pairs = zip(problem.objectives, taps, strict=True)
-            return torch.stack([cls._objective(p, output, tap, copies, part) for p, tap in pairs], 1)
+            each = [attrs.evolve(problem, objectives=(), target=o.target, neuron=o.neuron) for o in problem.objectives]
+            taps: list[list[Tap]] = [[tap] for tap in neurons] or [[] for _ in each]
+            return torch.stack([cls._objective(p, output, t, copies, part) for p, t in zip(each, taps, strict=True)], 1)
         if problem.neuron and neurons:
             return problem.neuron.pick(neurons[0].captured())
         rows = copies * (part.stop - part.start)
@@ -221,7 +222,7 @@ class Passes:
                 "under no_grad, or by operations on integers); use a method that needs no gradient, like feature_ablation"
             )
         if value.dim() > 1:
-            return _per_objective(value, at)
+            return columns(value, at, self.forward.learnt)
         options = {"allow_unused": True, **self.grad_options}
         if not (problem.through and neurons):
             return self._filled(problem, at, torch.autograd.grad(value.sum(), at, **options))
@@ -268,7 +269,7 @@ class Passes:
 
     def _neurons(self, problem: Problem, stack: ExitStack) -> list[Tap]:
         """A tap for the neuron of each objective."""
-        neurons = (p.neuron or p.through for p in problem.objectives or (problem,))
+        neurons = [o.neuron for o in problem.objectives] or [problem.neuron or problem.through]
         taps = [Tap(neuron.layer) for neuron in neurons if neuron]
         place(self.forward, taps, stack)
         return taps
@@ -278,18 +279,6 @@ def _shaped(problem: Problem, layer: ModuleLayer) -> Any:
     """A layer, and all of the inputs that its number of calls may depend on, save their values."""
     others = (v for v in (*problem.arguments.extra, *problem.arguments.fixed.values()) if isinstance(v, Tensor))
     return layer.name, tuple((t.shape[1:], t.dtype) for t in (*problem.inputs, *others))
-
-
-def _per_objective(value: Tensor, at: Tensors) -> Tensors:
-    """The gradient of each column of ``value``, shape ``(rows, columns, ...)`` for each tensor."""
-    columns = value.shape[1]
-    each = []
-    for k in range(columns):
-        found = torch.autograd.grad(
-            value[:, k].sum(), at, retain_graph=k < columns - 1, allow_unused=True, materialize_grads=True
-        )
-        each.append(found)
-    return tuple(torch.stack(parts, 1) for parts in zip(*each, strict=True))
 
 
 def _leaf(name: str, tensor: Tensor) -> Tensor:

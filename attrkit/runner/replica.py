@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from attrkit.errors import UsageError
 from attrkit.runner.census import Census
+from attrkit.runner.glance import Glance
 from attrkit.runner.learnt import Learnt
+from attrkit.runner.training import in_training
 
 _KEPT = 4  # replicas that wait per model: as many calls as usually run at the same time
 
@@ -28,25 +30,31 @@ class Replica:
 
     root: nn.Module
     _shared: list[Tensor]  # buffers and plain tensors, in the order of a census
-    _tokens: list[Any]
+    _glance: Glance
 
-    def refresh(self, census: Census) -> None:
+    def refresh(self, now: list[Tensor]) -> None:
         """Take over the current values of the original's buffers and plain tensors."""
-        now = [t.detach() for t in (*census.buffers.values(), *census.tensors.values())]
         if self._shared:
             with torch.no_grad():
                 torch._foreach_copy_(self._shared, now)  # pyright: ignore[reportPrivateImportUsage]
 
     def pristine(self) -> bool:
         """Whether no forward pass left anything on it."""
-        return Census(self.root).tokens == self._tokens
+        if self._glance.holds():
+            return True
+        now = Census(self.root)
+        if now.tokens != self._glance.tokens:
+            return False
+        self._glance = Glance.of(now)  # other objects, which are the same
+        return True
 
 
 @attrs.define(eq=False)
 class _Pool:
-    """The replicas of one model as it was when ``tokens`` were taken."""
+    """The replicas of one model as it was when a census was taken of it."""
 
-    tokens: list[Any]
+    glance: Glance
+    in_training: str  # the class of a module that training mode changes and that is in it
     waiting: list[Replica] = attrs.field(factory=list)
     refused: str = ""
     learnt: Learnt = attrs.field(factory=Learnt)  # see Forward
@@ -87,15 +95,23 @@ def _copied(census: Census) -> Replica:
     copies = [*found.buffers.values(), *found.tensors.values()]
     if [t.shape for t in copies] != [t.shape for t in (*census.buffers.values(), *census.tensors.values())]:
         raise CopyRefusedError("its copy holds other tensors")
-    return Replica(twin, copies, found.tokens)
+    return Replica(twin, copies, Glance.of(found))
 
 
-def _pool(root: nn.Module, census: Census) -> _Pool:
+def _pool(root: nn.Module) -> tuple[_Pool, Census | None]:
+    """The pool of a model as it is now, and the census where one had to be taken."""
     with _lock:
         pool = _pools.get(root)
-        if pool is None or pool.tokens != census.tokens or census.unread:
-            pool = _pools[root] = _Pool(census.tokens)
-        return pool
+        if pool is not None and pool.glance.holds():
+            return pool, None
+        if any(isinstance(m, torch.jit.ScriptModule) for m in root.modules()):
+            raise CopyRefusedError("it holds TorchScript")
+        census = Census(root)
+        if pool is None or pool.glance.tokens != census.tokens or census.unread:
+            pool = _pools[root] = _Pool(Glance.of(census), in_training(root))
+        else:
+            pool.glance = Glance.of(census)
+        return pool, census
 
 
 @attrs.define
@@ -113,21 +129,18 @@ class Lease:
         Raises:
             CopyRefusedError: the model cannot be copied.
         """
-        if any(isinstance(m, torch.jit.ScriptModule) for m in original.modules()):
-            raise CopyRefusedError("it holds TorchScript")
-        census = Census(original)
-        pool = _pool(original, census)
+        pool, census = _pool(original)
         if pool.refused:
             raise CopyRefusedError(pool.refused)
         with _lock:
             replica = pool.waiting.pop() if pool.waiting else None
         if replica is None:
             try:
-                replica = _copied(census)
+                replica = _copied(census or Census(original))
             except CopyRefusedError as refusal:
                 pool.refused = str(refusal)
                 raise
-        replica.refresh(census)
+        replica.refresh(pool.glance.values())
         return cls(original, replica, pool)
 
     def refuse(self, reason: str) -> None:

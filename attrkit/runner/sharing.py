@@ -30,8 +30,7 @@ class Sharing:
     def problem(cls, runner: Runner, base: Problem) -> Problem:
         """A problem with a copy of the batch for each objective of ``base``, one copy after the other."""
         n, count = len(base.arguments), len(base.objectives)
-        rows = torch.arange(n).repeat(count)
-        expanded = attrs.evolve(base.taken(rows), objectives=(), runner=cls(runner, base))
+        expanded = attrs.evolve(base, objectives=(), runner=cls(runner, base)).taken(torch.arange(n).repeat(count))
         expanded.choices = torch.arange(count).repeat_interleave(n)
         return expanded
 
@@ -146,7 +145,8 @@ class Sharing:
         for k, objective in enumerate(self.base.objectives):
             rows = torch.nonzero(problem.choices == k).flatten()
             if len(rows):
-                yield self._one(objective, problem, rows), rows
+                alone = attrs.evolve(self.base, objectives=(), target=objective.target, neuron=objective.neuron)
+                yield self._one(alone, problem, rows), rows
 
     @staticmethod
     def _repeated(at: Tensors, order: Tensor) -> Tensors:
