@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrkit.protocols import Tensors
 
@@ -52,10 +53,20 @@ def tiled(value: Any, n: int, copies: int, part: slice) -> Any:
     Tensors are always copied, so that the model may write into them.
     """
     if not isinstance(value, Tensor):
-        return value
+        return _fresh(value)
     if value.dim() == 0 or len(value) != n:
         return value.clone()
     return value[part].repeat(copies, *[1] * (value.dim() - 1))
+
+
+def _fresh(value: Any) -> Any:
+    """A copy of what a model may write into, like a cache; what cannot be copied, and what is no data, as it is."""
+    if value is None or isinstance(value, bool | int | float | str | type | nn.Module) or callable(value):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - a copy may refuse in any way
+        return value
 
 
 def taken(value: Any, n: int, rows: Tensor) -> Any:

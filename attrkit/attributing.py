@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -55,6 +56,7 @@ class Answer:
 
     values: Tensors
     site: Tensors
+    names: tuple[str, ...]  # of the attributed inputs
     layers: tuple[tuple[ModuleLayer, int], ...]  # in the order of the site, and how many tensors each has
     target: Target
     output: Tensor | None = None
@@ -153,6 +155,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
         delta = gaps(values, counts or [len(values)], output, baseline_output)
     return Answer(
         values=values,
+        names=problem.arguments.names,
         site=tuple(t.detach() for t in problem.point),
         layers=tuple(zip(problem.layers, counts, strict=True)) if spec.lands == "site" else (),
         target=problem.target,
@@ -211,13 +214,26 @@ def _check(spec: MethodSpec, request: Request) -> None:
         raise UsageError(f"method {spec.name!r} takes no baselines")
     if request.baselines is None and spec.baseline == "required":
         raise UsageError(f"method {spec.name!r} needs baselines=, a tensor like the inputs with one or more rows")
-    if request.rows is not None and (not isinstance(request.rows, int) or request.rows < 1):
+    if request.rows is not None and (type(request.rows) is not int or request.rows < 1):
         raise UsageError(f"internal_batch_size must be an integer of at least 1, or None, got {request.rows!r}")
     if type(request.seed) is not int:
         raise UsageTypeError(f"seed must be an integer, got {request.seed!r}")
+    named = [layer if isinstance(layer, str) else id(layer) for layer in request.layers]
+    if len(set(named)) != len(named):
+        raise UsageError("layer: one of the layers is named twice; name each once")
+    _check_grad_options(request.grad_options)
     for name, tensor in zip(request.arguments.names, request.arguments.tensors, strict=True):
         if tensor.dim() == 0:
             raise UsageError(f"inputs: {name!r} is a single number; its first dimension must be the batch")
+
+
+def _check_grad_options(given: Any) -> None:
+    own = {"outputs", "inputs", "grad_outputs", "is_grads_batched"}
+    known = inspect.signature(torch.autograd.grad).parameters.keys() - own
+    if not isinstance(given, Mapping) or given.keys() - known:
+        raise UsageTypeError(
+            f"grad_kwargs must be a mapping of {', '.join(sorted(known))}, as of torch.autograd.grad, got {given!r}"
+        )
 
 
 def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequence[ModuleLayer]) -> Problem:

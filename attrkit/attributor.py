@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attrkit.attributing import Answer, Request, answer
 from attrkit.bases import Attribution, given_layer
-from attrkit.errors import UsageTypeError, did_you_mean
+from attrkit.errors import UsageError, UsageTypeError, did_you_mean
 from attrkit.forms import Form
 from attrkit.reading import arguments_of
 from attrkit.specs import MethodSpec, Where
@@ -70,7 +70,7 @@ class Attributor(Attribution):
         found = answer(spec, request, {**self.form.fixed, **self._options, **options}, outputs=delta and not sampled)
         if verbose:
             _print_rules(found)
-        shaped = _shaped(found, as_tuple=isinstance(inputs, tuple), many=isinstance(getattr(self, "layer", None), list))
+        shaped = _shaped(found, inputs, many=isinstance(getattr(self, "layer", None), list))
         if not delta or found.delta is None:
             return shaped
         gap = -found.delta if self.spec.baseline == "none" else found.delta
@@ -79,6 +79,10 @@ class Attributor(Attribution):
     def _request(self, spec: MethodSpec, inputs: Any, given: dict[str, Any]) -> Request:
         arguments = arguments_of(self.forward_func, inputs, given.get("additional_forward_args"))
         layer = getattr(self, "layer", None)
+        if isinstance(layer, list) and not layer:
+            raise UsageError(f"layer: {type(self).__name__} was given an empty list; give at least one")
+        if "neuron_selector" in given and given["neuron_selector"] is None:
+            raise UsageTypeError("neuron_selector must be an integer, a tuple of integers or slices, or a function, got None")
         per_pass = given.get("perturbations_per_eval")
         if per_pass is not None and (not isinstance(per_pass, int) or per_pass < 1):
             raise UsageTypeError(f"perturbations_per_eval must be an integer of at least 1, got {per_pass!r}")
@@ -95,7 +99,7 @@ class Attributor(Attribution):
             io="input" if given.get(f"attribute_to_{self.form.where}_input") else "output",
             rows=given.get("internal_batch_size") if per_pass is None else per_pass * max(1, len(arguments)),
             seed=seed or 0,
-            grad_options=given.get("grad_kwargs") or {},
+            grad_options={} if given.get("grad_kwargs") is None else given["grad_kwargs"],
             progress=f"{self.get_name()} attribution" if given.get("show_progress") else "",
         )
 
@@ -119,10 +123,15 @@ def bound_arguments(
     return dict(bound.arguments)
 
 
-def _shaped(found: Answer, *, as_tuple: bool, many: bool) -> Any:
-    """A tensor for a tensor and a tuple for a tuple; for layers, a tensor where there is one; for a list of layers, a list."""
+def _shaped(found: Answer, inputs: Any, *, many: bool) -> Any:
+    """A tensor for a tensor, a tuple for a tuple, a dictionary for a mapping; for layers, a tensor where there is one.
+
+    For a list of layers, a list.
+    """
+    if not found.layers and isinstance(inputs, Mapping):
+        return dict(zip(found.names, found.values, strict=True))
     if not found.layers:
-        return found.values if as_tuple else found.values[0]
+        return found.values if isinstance(inputs, tuple) else found.values[0]
 
     def per_layer() -> Iterator[Any]:
         rest = iter(found.values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,35 +14,47 @@ from attrkit.errors import UsageError, UsageIndexError, UsageTypeError
 from attrkit.protocols import Tensors
 
 
-def matched(given: Any, like: Tensors, what: str) -> Tensors:
+def matched(given: Any, like: Tensors, what: str, names: tuple[str, ...] = (), label: str = "baselines") -> Tensors:
     """A baseline as one tensor per tensor of ``like``, from numbers or tensors that broadcast over the batch.
+
+    A mapping gives some of them by their ``names``; the others are their own baselines. ``label`` is what the caller calls it.
 
     Raises:
         UsageIndexError: another number of tensors.
-        UsageError: a shape that is neither that of ``what`` nor one example of it.
+        UsageError: a shape that is neither that of ``what`` nor one example of it, or an unknown name.
         UsageTypeError: neither a number nor a tensor.
     """
-    parts = given if isinstance(given, tuple | list) else (given,) * len(like) if not isinstance(given, Tensor) else (given,)
-    _check_count(parts, like, what)
-    return tuple(_matched(part, x, what) for part, x in zip(parts, like, strict=True))
+    if isinstance(given, Mapping):
+        for name in given:
+            if name not in names:
+                known = ", ".join(names) or "none, give a tuple"
+                raise UsageError(f"{label} has an entry {name!r}, which is no input that is explained; those are: {known}")
+        parts = tuple(given.get(name, x) for name, x in zip(names, like, strict=True))
+    elif isinstance(given, tuple | list):
+        parts = tuple(given)
+    else:
+        parts = (given,) if isinstance(given, Tensor) else (given,) * len(like)
+    _check_count(parts, like, what, label)
+    labels = [label] if len(like) == 1 else [f"{label}[{i}]" for i in range(len(like))]
+    return tuple(_matched(part, x, what, one) for part, x, one in zip(parts, like, labels, strict=True))
 
 
-def _check_count(parts: tuple[Any, ...] | list[Any], like: Tensors, what: str) -> None:
+def _check_count(parts: tuple[Any, ...], like: Tensors, what: str, label: str = "baselines") -> None:
     if len(parts) != len(like):
         raise UsageIndexError(
-            f"baselines has {len(parts)} entries, but {what} has {len(like)} tensors; give one baseline for each"
+            f"{label} has {len(parts)} entries, but {what} has {len(like)} tensors; give one baseline for each"
         )
 
 
-def _matched(part: Any, x: Tensor, what: str) -> Tensor:
-    if isinstance(part, bool | int | float):
-        return torch.full_like(x, part)
+def _matched(part: Any, x: Tensor, what: str, label: str) -> Tensor:
+    if isinstance(part, Real):
+        return torch.full_like(x, float(part))
     if not isinstance(part, Tensor):
-        raise UsageTypeError(f"baselines must be numbers or tensors, got {type(part).__name__}")
+        raise UsageTypeError(f"{label} must be a number or a tensor, got {type(part).__name__}")
     if part.shape == x.shape or part.shape == (1, *x.shape[1:]):
         return part.to(x).expand_as(x)
     raise UsageError(
-        f"baselines has shape {tuple(part.shape)}, but {what} has shape {tuple(x.shape)}; give that shape, one example of it "
+        f"{label} has shape {tuple(part.shape)}, but {what} has shape {tuple(x.shape)}; give that shape, one example of it "
         f"({(1, *x.shape[1:])}), or a number"
     )
 

@@ -91,7 +91,7 @@ class GradientAttribution(Attribution):
         given = attributions if isinstance(attributions, tuple) else (attributions,)
         if len({len(t) for t in (*ends, *given)}) != 1:
             raise UsageError(f"attributions and end_point must have one batch, got {[len(t) for t in (*ends, *given)]} rows")
-        starts = matched(start_point, ends, "end_point")
+        starts = matched(start_point, ends, "end_point", label="start_point")
         with torch.no_grad():
             change = _objective(self.forward_func, ends, target, additional_forward_args)
             change = change - _objective(self.forward_func, starts, target, additional_forward_args)

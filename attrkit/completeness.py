@@ -21,8 +21,10 @@ def ends(problem: Problem, *, compared: bool) -> tuple[Tensor, Tensor | None]:
     at = problem if problem.site_baseline is not None else attrs.evolve(problem, layers=())
     wanted = ("point", "baseline") if compared else ("point",)
     missing = [end for end in wanted if end not in problem.outputs]
-    values = at.values([at.point if end == "point" else at.baseline for end in missing])
-    known = {**problem.outputs, **dict(zip(missing, values, strict=True))}
+    known = dict(problem.outputs)
+    if missing:
+        values = at.values([at.point if end == "point" else at.baseline for end in missing])
+        known |= zip(missing, values, strict=True)
     return known["point"], known["baseline"] if compared else None
 
 

@@ -88,7 +88,8 @@ def explain(
         internal_batch_size=internal_batch_size,
         seed=seed,
         show_progress=show_progress,
-        options={**(options or {}), **more},
+        options=options,
+        **more,
     )[0]
 
 
@@ -144,7 +145,13 @@ def _explained(
     if not isinstance(method, str | MethodSpec):
         raise UsageTypeError(f"method must be the name of a method or its declaration, got {type(method).__name__}")
     spec = method if isinstance(method, MethodSpec) else registry.method(method)
+    if not isinstance(options or {}, Mapping):
+        raise UsageTypeError(f"options must be a mapping of option names, got {type(options).__name__}")
     listed = _listed(layer)
+    if (layer is not None and not listed) or (layers is not None and not layers):
+        raise UsageError("layer: an empty list names no layer; give at least one, or leave it out")
+    if attribute_to_layer_input and not (listed or layers):
+        raise UsageError("attribute_to_layer_input needs layer=, the layer whose input it is")
     if any(neuron is not None for _, neuron in objectives) and (len(listed) != 1 or layers):
         raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(listed)} layers")
     arguments = arguments_of(model, inputs, additional_forward_args)

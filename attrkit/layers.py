@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -190,14 +191,17 @@ class Neuron:
                 "that takes them as a tuple and returns one number per example"
             )
         index = self.selector if isinstance(self.selector, tuple) else (self.selector,)
-        if any(isinstance(i, bool) or not isinstance(i, int | slice) for i in index):
+        if any(isinstance(i, bool) or not isinstance(i, Integral | slice) for i in index):
             raise UsageTypeError(
                 f"neuron must be an integer, a tuple of integers or slices, or a function, got {self.selector!r}"
             )
         shape = tuple(value[0].shape[1:])
         if len(index) != len(shape):
             raise UsageError(f"neuron {self.selector!r} must index each of the dimensions {shape} of layer {self.layer.name!r}")
-        if any(isinstance(i, int) and not -size <= i < size for i, size in zip(index, shape, strict=True)):
+        outside = (
+            not range(size)[i] if isinstance(i, slice) else not -size <= i < size for i, size in zip(index, shape, strict=True)
+        )
+        if any(outside):
             raise UsageError(
                 f"neuron {self.selector!r} is out of range: layer {self.layer.name!r} has shape {shape} per example"
             )
@@ -208,4 +212,9 @@ class Neuron:
         """The derivative of the pick by each of the layer's tensors."""
         with torch.enable_grad():
             leaves = tuple(v.detach().requires_grad_() for v in value)
-            return torch.autograd.grad(self.pick(leaves).sum(), leaves, materialize_grads=True)
+            picked = self.pick(leaves)
+            if not picked.requires_grad:
+                raise UsageError(
+                    "neuron: what the function returns does not depend on the layer's value, or is detached from it"
+                )
+            return torch.autograd.grad(picked.sum(), leaves, materialize_grads=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from attrkit.arguments import Arguments, for_rows
 from attrkit.arguments import taken as taken_rows
 from attrkit.baselines import distribution, matched
+from attrkit.errors import UsageError
 from attrkit.layers import ModuleLayer, Neuron
 from attrkit.protocols import Runner, Tensors
 from attrkit.specs import Where
@@ -92,9 +93,16 @@ class Problem:
         if self.site_baseline is not None:
             return matched(self.site_baseline, self.point, "the layer's value")
         if "point" in vars(self):
-            return next(self.sites([self.start]))
-        found, compared = self.sites([self.inputs, self.start])  # in one pass
-        vars(self)["point"] = found
+            found, compared = self.point, next(self.sites([self.start]))
+        else:
+            found, compared = self.sites([self.inputs, self.start])  # in one pass
+            vars(self)["point"] = found
+        if [t.shape for t in compared] != [t.shape for t in found]:
+            had, has = ([tuple(t.shape) for t in tensors] for tensors in (found, compared))
+            raise UsageError(
+                f"layer: its value has shapes {had} for the inputs, but {has} for the baseline, so that they cannot be compared; "
+                "choose another layer, one call of it (like 'path@0'), or a method without a baseline"
+            )
         return compared
 
     @cached_property
@@ -110,13 +118,14 @@ class Problem:
             return tuple(b[rows] for b in self.background)
         if self.input_baseline is None:
             return tuple(map(torch.zeros_like, self.inputs))
-        return matched(self.input_baseline, self.inputs, "the input")
+        return matched(self.input_baseline, self.inputs, "the input", self.arguments.names)
 
     @property
     def delta(self) -> Tensors:
         """Point minus baseline."""
         baseline = self.baseline
-        return tuple(x - b for x, b in zip(self.point, baseline, strict=True))
+        pairs = zip(self.point, baseline, strict=True)
+        return tuple(x.to(_floating(x)) - b if x.dtype is torch.bool else x - b for x, b in pairs)
 
     def lerp(self, alpha: float) -> Tensors:
         """The value at the site a fraction ``alpha`` of the way from baseline to point."""
@@ -321,4 +330,4 @@ def _between(start: Tensors, end: Tensors, alpha: float) -> Tensors:
     if alpha in (0.0, 1.0) and all(x.is_floating_point() for x in end):  # the very tensors, by which passes are known again
         return end if alpha else start
     pairs = zip(start, end, strict=True)
-    return tuple(torch.lerp(b, x, alpha) if x.is_floating_point() else b + alpha * (x - b) for b, x in pairs)
+    return tuple(torch.lerp(b.to(_floating(x)), x.to(_floating(x)), alpha) for b, x in pairs)

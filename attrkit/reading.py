@@ -18,11 +18,13 @@ from attrkit.runner import root_of
 def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
     """Read the inputs of a model: a tensor, a tuple of tensors, or a mapping of keyword arguments.
 
+    Of a mapping the floating-point tensors are attributed, or where there is none all tensors; masks, by their names, never.
+
     Raises:
         UsageTypeError: they are none of these, or hold no tensor.
     """
     if isinstance(inputs, Mapping):
-        given = {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+        given = {k: v for k, v in inputs.items() if isinstance(v, Tensor) and "mask" not in k}
         attributed = {k: v for k, v in given.items() if v.is_floating_point()} or given
         if not attributed:
             raise UsageTypeError("inputs is a mapping without tensors; give the tensors to explain by argument name")
@@ -32,7 +34,9 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             where = f"inputs[{i}]" if isinstance(inputs, tuple) else "inputs"
-            raise UsageTypeError(f"{where} must be a tensor, got {type(tensor).__name__}; convert it with torch.as_tensor")
+            several = isinstance(tensor, list) and any(isinstance(t, Tensor) for t in tensor)
+            advice = "give several tensors as a tuple" if several else "convert it with torch.as_tensor"
+            raise UsageTypeError(f"{where} must be a tensor, got {type(tensor).__name__}; {advice}")
     if not tensors:
         raise UsageTypeError("inputs is an empty tuple; give at least one tensor")
     return Arguments(input_names(model, len(tensors)), tensors, extra=_extra(extra))

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, TypeAlias
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
@@ -34,6 +35,26 @@ def output_tensor(output: Any) -> Tensor:
     return tensors[0]
 
 
+def _is_index(value: Any) -> bool:
+    """Whether a value is an integer, also one of numpy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _rows(target: Any) -> Tensor | None:
+    """One row of indices per example, from a list or a 1-d integer tensor or array; None where it is none of these."""
+    if isinstance(target, np.ndarray):
+        target = torch.as_tensor(target)
+    if isinstance(target, Tensor):
+        whole = not (target.is_floating_point() or target.is_complex() or target.dtype is torch.bool)
+        return target.reshape(-1, 1) if whole and (target.dim() == 1 or target.numel() == 1) else None
+    if not isinstance(target, list):
+        return None
+    entries = [tuple(t) if isinstance(t, tuple | list) else (t,) for t in target]
+    if not all(_is_index(i) for t in entries for i in t) or len({len(t) for t in entries}) > 1:
+        return None
+    return torch.tensor([[int(i) for i in t] for t in entries], dtype=torch.long).reshape(len(entries), -1)
+
+
 @attrs.frozen
 class Target:
     """Which number of each row of the output. ``rows`` holds one index per example, ``index`` one for all of them."""
@@ -52,21 +73,16 @@ class Target:
         """
         if target is None or isinstance(target, Target):
             return target or cls()
-        if isinstance(target, Integral) and not isinstance(target, bool):  # numpy's integers too
+        if _is_index(target):
             return cls((int(target),))
         if isinstance(target, Mapping) and target.keys() == {"index"}:  # as to_json describes a tuple
             target = tuple(target["index"])
-        if isinstance(target, tuple) and all(isinstance(i, int) for i in target):
-            return cls(target)
-        if isinstance(target, Tensor) and not target.is_floating_point() and target.dtype is not torch.bool:
-            if target.numel() == 1:
-                return cls((int(target),))
-            if target.dim() == 1:
-                return cls._per_example(target.reshape(-1, 1), n)
-        elif isinstance(target, list) and target:
-            entries = [tuple(t) if isinstance(t, tuple | list) else (t,) for t in target]
-            if all(type(i) is int for t in entries for i in t) and len({len(t) for t in entries}) == 1:
-                return cls._per_example(torch.tensor(entries), n)
+        if isinstance(target, tuple) and all(map(_is_index, target)):
+            return cls(tuple(map(int, target)))
+        rows = _rows(target)
+        if rows is not None:
+            single = isinstance(target, Tensor) and rows.numel() == 1
+            return cls((int(rows),)) if single else cls._per_example(rows, n)
         got = f"a tensor of shape {tuple(target.shape)} and {target.dtype}" if isinstance(target, Tensor) else repr(target)
         raise UsageTypeError(
             "target must be an int, a tuple of ints, a list of ints or of tuples with one entry per example, or a 1-d integer "
@@ -101,13 +117,15 @@ class Target:
                     f"target is missing: the model returns {tuple(output.shape[1:])} numbers per example; choose one by target="
                 )
             return output.reshape(len(output))
+        if self.rows is not None and not len(self.rows):
+            return output.flatten(1).sum(1)  # of no examples
         wanted = self.index if self.rows is None else tuple(int(i) for i in self.rows.amax(0))
         assert wanted is not None  # for the type checker; one of the two is given
         shape = tuple(output.shape[1:])
         if output.dim() == 0 or len(wanted) != len(shape):
             raise UsageError(
                 f"target {self.given or self} has {len(wanted)} indices, but after the batch the model's output has "
-                f"{len(shape)} dimensions {shape}"
+                f"{len(shape)} dimensions {shape}" + ("" if shape else "; leave target out")
             )
         lowest = wanted if self.rows is None else tuple(int(i) for i in self.rows.amin(0))
         if any(not -size <= low or not high < size for low, high, size in zip(lowest, wanted, shape, strict=True)):

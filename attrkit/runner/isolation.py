@@ -48,6 +48,8 @@ def root_of(model: Any) -> nn.Module | None:
     model = unwrapped(model)
     if isinstance(model, nn.Module):
         return model
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise UsageTypeError(f"model must be a torch module, got the class {model.__name__}; make an object of it")
     if isinstance(model, types.MethodType) and isinstance(model.__self__, nn.Module):
         return root_of(model.__self__)
     if isinstance(model, partial):

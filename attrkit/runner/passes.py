@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -101,6 +102,11 @@ class Passes:
             neurons = self._neurons(problem, stack)
             output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if problem.through else neurons)
             at = self._captured(taps) if taps else at
+            if taps and not any(t.is_floating_point() for t in at):
+                raise UsageTypeError(
+                    f"layer {', '.join(map(str, problem.layers))}: its value has dtype {at[0].dtype}, at which no gradient can be "
+                    "taken; attribute to what comes out of it, or use a method that needs no gradient, like feature_ablation"
+                )
             value = self._objective(problem, output, neurons, copies, part)
             if rules:
                 rules.audit(value)
@@ -161,7 +167,9 @@ class Passes:
                     self._captured(taps)
                     return self._objective(problem, output, [], 1, part)
 
-            value = torch.func.vmap(one)(*stacked).flatten(0, 1)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                value = torch.func.vmap(one)(*stacked).flatten(0, 1)
             if not gradient:
                 return Outcome(value)
             found = self._differentiated(problem, value, stacked, [])
@@ -214,11 +222,14 @@ class Passes:
     def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neurons: list[Tap]) -> Tensors:
         if not value.requires_grad and problem.layers:
             names = ", ".join(repr(str(layer)) for layer in problem.layers)
-            warn(f"the model's output does not depend on layer {names}: its attributions are 0")
+            self._warn_once(
+                f"the objective does not depend on layer {names}, or not in a way that torch can differentiate: its"
+            )
             return tuple(map(torch.zeros_like, at))
         if not value.requires_grad:
+            what = "neuron: what is explained" if neurons else "the model's output"
             raise UsageError(
-                "the model's output does not depend on the inputs in a way that torch can differentiate (detached, computed "
+                f"{what} does not depend on the inputs in a way that torch can differentiate (detached, computed "
                 "under no_grad, or by operations on integers); use a method that needs no gradient, like feature_ablation"
             )
         if value.dim() > 1:
@@ -241,14 +252,18 @@ class Passes:
             return cast("Tensors", gradient)
         if problem.layers:
             counts = [(f"layer {str(layer)!r}", self.sizes[layer]) for layer in problem.layers]
-            names = [name for name, count in counts for _ in range(count)]
+            names = [name if count == 1 else f"{name}[{i}]" for name, count in counts for i in range(count)]
         else:
             names = [f"input {name!r}" for name in problem.arguments.names]
         for name, g in zip(names, gradient, strict=True):
-            if g is None and name not in self._unused:
-                self._unused.add(name)
-                warn(f"the objective does not depend on {name}: its attributions are 0")
+            if g is None:
+                self._warn_once(f"the objective does not depend on {name}: its")
         return tuple(torch.zeros_like(a) if g is None else g for a, g in zip(at, gradient, strict=True))
+
+    def _warn_once(self, start: str) -> None:
+        if start not in self._unused:
+            self._unused.add(start)
+            warn(f"{start} attributions are 0")
 
     def _captured(self, taps: list[Tap]) -> Tensors:
         self.sizes |= {tap.layer: len(tap.captured()) for tap in taps}

@@ -14,10 +14,9 @@ def interpolated(start: Tensors, end: Tensors, places: list[tuple[float, float]]
 
 
 def _between(start: Tensor, end: Tensor, places: list[float]) -> Tensor:
-    if len(places) == 1:
-        floating = end.is_floating_point()
-        return torch.lerp(start, end, places[0]) if floating else start + places[0] * (end - start)
     dtype = end.dtype if end.is_floating_point() else torch.get_default_dtype()
+    if len(places) == 1:
+        return torch.lerp(start.to(dtype), end.to(dtype), places[0])
     at = torch.tensor(places, dtype=dtype, device=end.device).reshape(-1, *[1] * end.dim())
     return torch.lerp(start.to(dtype), end.to(dtype), at).flatten(0, 1)
 

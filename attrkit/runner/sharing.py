@@ -135,10 +135,13 @@ class Sharing:
     def _order(self, problem: Problem) -> Tensor | None:
         """The rows about each objective, shape (objectives, rows); None where there are not as many about each."""
         assert problem.choices is not None  # for the type checker; made by ``problem``
-        rows = [torch.nonzero(problem.choices == k).flatten() for k in range(len(self.base.objectives))]
-        examples = [problem.example_rows[r] for r in rows]
-        same = all(len(r) == len(rows[0]) and torch.equal(e, examples[0]) for r, e in zip(rows, examples, strict=True))
-        return torch.stack(rows) if same else None
+        count, rows = len(self.base.objectives), len(problem.choices)
+        if rows % count:
+            return None
+        order = problem.choices.argsort(stable=True).reshape(count, -1)
+        examples = problem.example_rows[order]
+        fits = torch.equal(problem.choices[order], torch.arange(count)[:, None].expand_as(order))
+        return order if fits and torch.equal(examples, examples[:1].expand_as(examples)) else None
 
     def _separate(self, problem: Problem) -> Iterator[tuple[Problem, Tensor]]:
         assert problem.choices is not None  # for the type checker; made by ``problem``

@@ -71,6 +71,8 @@ class Tap:
             raise UsageError(f"layer {self.layer.name!r} never ran in the model's forward pass; choose one that does")
         if self.layer.call is not None and self.calls <= self.layer.call:
             raise UsageError(f"layer {self.layer}: the module ran {self.calls} times; count its calls from 0")
+        if not self.seen:
+            raise UsageError(f"layer {str(self.layer)!r} passes on no tensor; choose one that does")
         if self.values is not None and len(self.seen) != len(self.values):
             raise UsageError(
                 f"layer {self.layer.name!r} passed on {len(self.seen)} tensors where it had passed on {len(self.values)}"

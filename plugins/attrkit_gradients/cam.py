@@ -145,7 +145,7 @@ def eigen_cam(problem: Problem, *, relu_attributions: bool = True) -> Tensors:
     """
 
     def project(value: Tensor) -> Tensor:
-        flat = value.reshape(*value.shape[:2], -1).transpose(1, 2)  # (batch, places, channels)
+        flat = value.flatten(2).transpose(1, 2)  # (batch, places, channels)
         centred = flat - flat.mean(1, keepdim=True)
         direction = torch.linalg.svd(centred, full_matrices=False).Vh[:, :1]
         projected = (centred @ direction.transpose(1, 2)).transpose(1, 2)
