@@ -100,7 +100,7 @@ class Problem:
         if [t.shape for t in compared] != [t.shape for t in found]:
             had, has = ([tuple(t.shape) for t in tensors] for tensors in (found, compared))
             raise UsageError(
-                f"layer: its value has shapes {had} for the inputs, but {has} for the baseline, so that they cannot be compared; "
+                f"layer: its value has shapes {had} for the inputs and {has} for the baseline, which cannot be compared; "
                 "choose another layer, one call of it (like 'path@0'), or a method without a baseline"
             )
         return compared

@@ -52,7 +52,7 @@ def _rows(target: Any) -> Tensor | None:
     entries = [tuple(t) if isinstance(t, tuple | list) else (t,) for t in target]
     if not all(_is_index(i) for t in entries for i in t) or len({len(t) for t in entries}) > 1:
         return None
-    return torch.tensor([[int(i) for i in t] for t in entries], dtype=torch.long).reshape(len(entries), -1)
+    return torch.tensor([[int(i) for i in t] for t in entries], dtype=torch.long).reshape(len(entries), -1 if entries else 1)
 
 
 @attrs.frozen
@@ -80,7 +80,7 @@ class Target:
         if isinstance(target, tuple) and all(map(_is_index, target)):
             return cls(tuple(map(int, target)))
         rows = _rows(target)
-        if rows is not None:
+        if rows is not None and (len(rows) or not n):
             single = isinstance(target, Tensor) and rows.numel() == 1
             return cls((int(rows),)) if single else cls._per_example(rows, n)
         got = f"a tensor of shape {tuple(target.shape)} and {target.dtype}" if isinstance(target, Tensor) else repr(target)

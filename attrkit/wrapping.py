@@ -38,11 +38,7 @@ class WrapperSpec(Declared):
             )
 
     def around(self, inner: MethodSpec) -> Wrapped:
-        """The wrapper applied to a method.
-
-        Raises:
-            UsageError: an option of both has the same name.
-        """
+        """The wrapper applied to a method. An option of both is the wrapper's; the method keeps its default."""
         return _around(self, inner)
 
     @hookimpl
@@ -70,12 +66,10 @@ class Wrapped(MethodSpec):
 
 @lru_cache(maxsize=256)
 def _around(wrapper: WrapperSpec, inner: MethodSpec) -> Wrapped:
-    own, others = ({o.name for o in spec.options} for spec in (wrapper, inner))
-    if shared := sorted(own & others):
-        raise UsageError(f"{wrapper.name} cannot wrap {inner.name}: both have an option {shared[0]!r}")
+    own = {o.name for o in wrapper.options}
 
     def function(problem: Any, **options: Any) -> Any:
-        bound = {k: v for k, v in options.items() if k in others}
+        bound = {k: v for k, v in options.items() if k not in own}
         apply = partial(_apply, inner, len(problem.arguments), bound)
         return wrapper.function(problem, apply, **{k: v for k, v in options.items() if k in own})
 
@@ -103,5 +97,5 @@ def _apply(inner: MethodSpec, n: int, options: dict[str, Any], problem: Any) -> 
 def _joined(wrapper: WrapperSpec, inner: MethodSpec) -> inspect.Signature:
     """The problem, and the options of both."""
     first, *_ = positional(inner.function)
-    every = [*inspect.signature(wrapper.function).parameters.values(), *inspect.signature(inner.function).parameters.values()]
-    return inspect.Signature([first, *(p for p in every if p.kind is p.KEYWORD_ONLY)])
+    every = {**inspect.signature(inner.function).parameters, **inspect.signature(wrapper.function).parameters}
+    return inspect.Signature([first, *(p for p in every.values() if p.kind is p.KEYWORD_ONLY)])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--target", callback=arguments.target, metavar="pred|I|I,J", help="Which output; pred is the largest one.")
 @click.option("--layer", metavar="PATH", help="Attribute to this layer instead of the inputs.")
 @click.option("--neuron", callback=arguments.index, metavar="I[,J]", help="Explain this neuron of the layer.")
-@click.option("--baseline", type=float, metavar="NUMBER", help="What to compare with.")
+@click.option("--baseline", metavar="NUMBER|DATA", help="What to compare with: a number, or data of one or more examples.")
 @settings.set_option
 @click.option("--examples", metavar="A:B", help="Explain these examples only.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
@@ -65,15 +65,19 @@ def explain(
 
     specs = {name: registry.method(name) for name in names}
     options = _shared(specs, settings.read(given))
+    baseline = request.pop("baseline")
     files = _files(out, tuple(specs))
     network = load_model(model)
     read = load_data(data)
     chosen = suited(part(read, examples) if examples else read, network)
+    request["baselines"] = _baselines(baseline, network)
+    if baseline is not None and not any(spec.compares for spec in specs.values()):
+        raise UsageError(f"--baseline: {', '.join(specs)} takes none; leave it out")
     found: dict[str, Explanation] = {}
     seconds: dict[str, float] = {}
     for name, spec in specs.items():
         start = perf_counter()
-        found[name] = attrkit.explain(network, chosen.inputs, spec, **_renamed(request), **options[name])
+        found[name] = attrkit.explain(network, chosen.inputs, spec, **_for(spec, request), **options[name])
         seconds[name] = perf_counter() - start
         files[name].parent.mkdir(parents=True, exist_ok=True)
         found[name].save(files[name])
@@ -90,8 +94,19 @@ def explain(
         table([(r["method"], _delta(r["delta"]), r["file"]) for r in rows], ("method", "largest delta", "file"))
 
 
-def _renamed(request: Mapping[str, Any]) -> dict[str, Any]:
-    return {"baselines" if name == "baseline" else name: value for name, value in request.items()}
+def _for(spec: MethodSpec, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of all methods, as far as it concerns one."""
+    return {name: value for name, value in request.items() if name != "baselines" or spec.compares}
+
+
+def _baselines(given: str | None, network: Any) -> Any:
+    """A number, or the tensors of a data file."""
+    if given is None:
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        return suited(load_data(given), network).inputs
 
 
 def _shared(specs: Mapping[str, MethodSpec], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,8 @@ import click
 from attrkit.cli.output import emit, facts, json_option, table
 
 if TYPE_CHECKING:
-    from attrkit.specs import MethodSpec
+    from attrkit.specs import Declared, MethodSpec
+    from attrkit.wrapping import WrapperSpec
 
 
 @click.command()
@@ -19,29 +20,73 @@ def methods(name: str | None, *, as_json: bool) -> None:
     """List all methods, or show all about one."""
     from attrkit.registry import registry
 
+    if name is not None and (wrapper := registry.find("wrappers", name)):
+        described = _described_wrapper(wrapper)
+        emit(described) if as_json else _show_wrapper(described)
+        return
     if name is not None:
         described = _described(registry.method(name))
         emit(described) if as_json else _show(described)
         return
     specs = registry.all("methods")
+    wrappers = {f"{n}(METHOD)": s for n, s in registry.all("wrappers").items()}
     if as_json:
-        emit([{"name": n, "summary": s.summary, "where": sorted(s.where)} for n, s in specs.items()])
+        found = [{"name": n, "summary": s.summary, "where": sorted(s.where)} for n, s in specs.items()]
+        emit(found + [{"name": n, "summary": s.summary, "where": ["as METHOD"]} for n, s in wrappers.items()])
     else:
-        table([(n, ", ".join(sorted(s.where)), s.summary) for n, s in specs.items()], ("method", "where", ""))
+        rows = [(n, ", ".join(sorted(s.where)), s.summary) for n, s in specs.items()]
+        table(rows + [(n, "as METHOD", s.summary) for n, s in wrappers.items()], ("method", "where", ""))
+
+
+def _options(spec: Declared) -> list[dict[str, Any]]:
+    return [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in spec.options]
+
+
+def _described_wrapper(spec: WrapperSpec) -> dict[str, Any]:
+    from attrkit.facade import camel
+
+    return {
+        "name": f"{spec.name}(METHOD)",
+        "summary": spec.summary,
+        "doc": spec.doc,
+        "options": _options(spec),
+        "stochastic": spec.stochastic,
+        "times": spec.times,
+        "references": spec.references,
+        "class": f"attrkit.attr.{camel(spec.name)}",
+    }
+
+
+def _show_wrapper(described: dict[str, Any]) -> None:
+    click.echo(f"{described['name']}: {described['summary']}\n")
+    facts({
+        "stochastic": "yes, governed by seed" if described["stochastic"] else "no",
+        "cost": f"that of METHOD, {described['times']} times",
+        "references": ", ".join(described["references"]),
+        "class": described["class"],
+    })  # fmt: skip
+    _show_options(described)
 
 
 def _described(spec: MethodSpec) -> dict[str, Any]:
-    from attrkit.facade import class_name
+    from attrkit.facade import camel, class_name
+    from attrkit.wrapping import Wrapped
 
+    if isinstance(spec, Wrapped):
+        inner = class_name(spec.inner, next(iter(sorted(spec.where))))
+        classes = {"any": f"attrkit.attr.{camel(spec.wrapper.name)}({inner}(...))"}
+    else:
+        classes = {str(where): f"attrkit.attr.{class_name(spec, where)}" for where in sorted(spec.where)}
     d = spec.deprecated
     return {
         "name": spec.name,
         "summary": spec.summary,
         "doc": spec.doc,
         "where": sorted(spec.where),
-        "options": [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in spec.options],
+        "options": _options(spec),
         "gradient": spec.gradient,
         "baseline": spec.baseline,
+        "baselines_are_a_distribution": spec.distribution,
         "baseline_at": spec.baseline_at,
         "complete": spec.complete,
         "linear": spec.linear,
@@ -49,7 +94,7 @@ def _described(spec: MethodSpec) -> dict[str, Any]:
         "forward_passes": spec.forward_passes,
         "backward_passes": spec.backward_passes,
         "references": spec.references,
-        "classes": {str(where): f"attrkit.attr.{class_name(spec, where)}" for where in sorted(spec.where)},
+        "classes": classes,
         "deprecated": d and f"since {d.since}, gone in {d.removal}; use {d.use}",
         "distribution": _distribution(spec),
     }
@@ -57,9 +102,10 @@ def _described(spec: MethodSpec) -> dict[str, Any]:
 
 def _distribution(spec: MethodSpec) -> str:
     from attrkit.registry import registry
+    from attrkit.wrapping import Wrapped
 
-    owners = (p for p in registry.plugins.values() if spec.name in registry.provides(p).get("methods", ()))
-    return next((f"{plugin.dist} {plugin.version}" for plugin in owners), "registered without a distribution")
+    plugin = registry.origin(spec.wrapper if isinstance(spec, Wrapped) else spec)
+    return f"{plugin.dist} {plugin.version}" if plugin else "registered without a distribution"
 
 
 def _show(described: dict[str, Any]) -> None:
@@ -68,7 +114,7 @@ def _show(described: dict[str, Any]) -> None:
     facts({
         "attributes to": ", ".join(described["where"]),
         "needs": "gradients" if described["gradient"] else "forward passes only",
-        "baseline": baseline if baseline == "none" else f"{baseline}, at the {described['baseline_at']}",
+        "baseline": baseline if baseline == "none" else f"{baseline}, {_where_baselines_are(described)}",
         "complete": {"no": "no, sums promise nothing"}.get(described["complete"], described["complete"]),
         "linear": "yes" if described["linear"] else "no",
         "stochastic": "yes, governed by seed" if described["stochastic"] else "no",
@@ -78,6 +124,15 @@ def _show(described: dict[str, Any]) -> None:
         "distribution": described["distribution"],
         "deprecated": described["deprecated"],
     })  # fmt: skip
+    _show_options(described)
+
+
+def _where_baselines_are(described: dict[str, Any]) -> str:
+    kind = "a distribution " if described["baselines_are_a_distribution"] else ""
+    return f"{kind}at the {described['baseline_at']}"
+
+
+def _show_options(described: dict[str, Any]) -> None:
     if described["options"]:
         click.echo()
         rows = [(o["name"], o["type"], repr(o["default"]), o["help"]) for o in described["options"]]

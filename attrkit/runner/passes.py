@@ -104,8 +104,8 @@ class Passes:
             at = self._captured(taps) if taps else at
             if taps and not any(t.is_floating_point() for t in at):
                 raise UsageTypeError(
-                    f"layer {', '.join(map(str, problem.layers))}: its value has dtype {at[0].dtype}, at which no gradient can be "
-                    "taken; attribute to what comes out of it, or use a method that needs no gradient, like feature_ablation"
+                    f"layer {', '.join(map(str, problem.layers))}: its value has dtype {at[0].dtype}, at which no gradient "
+                    "can be taken; attribute to what comes out of it, or use a method without gradients, like feature_ablation"
                 )
             value = self._objective(problem, output, neurons, copies, part)
             if rules:
@@ -222,9 +222,7 @@ class Passes:
     def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neurons: list[Tap]) -> Tensors:
         if not value.requires_grad and problem.layers:
             names = ", ".join(repr(str(layer)) for layer in problem.layers)
-            self._warn_once(
-                f"the objective does not depend on layer {names}, or not in a way that torch can differentiate: its"
-            )
+            self._warn_once(f"the objective does not depend on layer {names} in a way that torch can differentiate: its")
             return tuple(map(torch.zeros_like, at))
         if not value.requires_grad:
             what = "neuron: what is explained" if neurons else "the model's output"

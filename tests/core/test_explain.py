@@ -94,7 +94,7 @@ BAD = [
     (dict(target=[0, 1]), UsageError, "target has 2 entries for a batch of 3"),
     (dict(baselines=X[:, :2]), UsageError, r"baselines has shape \(3, 2\), but the input has shape \(3, 4\)"),
     (dict(baselines=(0, 0)), UsageError, "baselines has 2 entries, but the input has 1 tensors"),
-    (dict(baselines="zero"), UsageTypeError, "baselines must be numbers or tensors, got str"),
+    (dict(baselines="zero"), UsageTypeError, "must be a number or a tensor, got str"),
     (dict(method="saliency", baselines=0), UsageError, "method 'saliency' takes no baselines"),
     (dict(layer="bodi"), UnknownName, "no layer 'bodi'. Did you mean 'body'"),
     (dict(layer=3), UsageTypeError, "layer must be a module or the path of one"),

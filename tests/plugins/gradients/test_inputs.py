@@ -266,7 +266,7 @@ def test_each_tensor_has_its_own_form_of_baseline(attribute, name):
         (x, {"target": 0, "baselines": draw(2, 5)}, UsageError, r"baselines has shape \(2, 5\), .* input has shape \(3, 5\)"),
         (x, {"target": 0, "baselines": draw(5)}, UsageError, r"baselines has shape \(5,\), but the input has shape \(3, 5\)"),
         (x, {"target": 0, "baselines": (0, 0)}, UsageError, "baselines has 2 entries, but the input has 1 tensors"),
-        (x, {"target": 0, "baselines": "zero"}, UsageTypeError, "baselines must be numbers or tensors, got str"),
+        (x, {"target": 0, "baselines": "zero"}, UsageTypeError, "must be a number or a tensor, got str"),
         (x, {"target": 0, "internal_batch_size": 0}, UsageError, "internal_batch_size must be an integer .* 1.* got 0"),
         (x, {"target": 0, "n_step": 3}, UsageTypeError, "attribute has no parameter 'n_step'. Did you mean 'n_steps'"),
     ],

@@ -1101,11 +1101,14 @@ def test_a_seed_settles_what_a_wrapped_wrapper_draws():
 # A mask for every example.
 
 
-def test_a_mask_of_one_example_s_shape_is_no_mask_for_each_example(explain):
+@pytest.mark.parametrize("before", [False, flaw(True, reason="its first dimension is as long as the batch by chance")])
+def test_a_mask_of_one_example_s_shape_is_no_mask_for_each_example(explain, before):
     pytest.importorskip("attrkit_perturbation")
     images, mask = draw(3, 3, 4), torch.arange(12).reshape(3, 4) // 2
     model = built(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
     plain = only(explain(model, images, "feature_ablation", feature_mask=mask, target=0))
+    if before:  # then it is known that copies can be given to the method together
+        explain(model, images, "noise_tunnel(feature_ablation)", target=0, stdevs=0.0, nt_samples=3)
     found = explain(model, images, "noise_tunnel(feature_ablation)", feature_mask=mask, target=0, stdevs=0.0, nt_samples=3)
     same(only(found), plain)
 

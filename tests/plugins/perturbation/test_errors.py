@@ -26,7 +26,7 @@ INTS = torch.zeros(1, 6, dtype=torch.int64)
         ({"perturbations_per_eval": 0}, UsageTypeError, "perturbations_per_eval must be an integer of at least 1, got 0"),
         ({"perturbations_per_eval": 1.5}, UsageTypeError, "perturbations_per_eval must be an integer of at least 1, got 1.5"),
         ({"baselines": draw(2, 6)}, UsageError, r"baselines has shape \(2, 6\), but the input has shape \(3, 6\)"),
-        ({"baselines": "mean"}, UsageTypeError, "baselines must be numbers or tensors, got str"),
+        ({"baselines": "mean"}, UsageTypeError, "must be a number or a tensor, got str"),
         ({"target": 3}, UsageError, "target 3 is out of range"),
         ({"target": [0, 3, 0]}, UsageError, r"target \[0, 3, 0\] is out of range"),
         ({"target": None}, UsageError, "target is missing"),
