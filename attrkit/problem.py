@@ -202,6 +202,13 @@ class Problem:
         """The same of gradients at the site while the *inputs* move on their straight path."""
         return self.runner.path(self, (self.start, self.inputs), rule, moving_inputs=True)
 
+    def input_path(self, places: Iterable[float]) -> Iterator[tuple[Tensors, Tensors]]:
+        """The site's value, and the gradient there, at places of the inputs' straight path from 0, the baseline, to 1.
+
+        In order, those of a pass together: tensors have a first dimension for the places.
+        """
+        return self.runner.along_path(self, (self.start, self.inputs), places)
+
     def along(self, inputs: Iterable[Tensors], total: int | None = None) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's value, and the objective's gradient there, while the *inputs* move."""
         return ((at, gradient) for _, at, gradient in self._along(inputs, total))

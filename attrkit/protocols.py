@@ -82,6 +82,9 @@ class Runner(Protocol):
     def path(
         self, problem: Problem, ends: tuple[Tensors, Tensors], rule: Iterable[tuple[float, float]], *, moving_inputs: bool
     ) -> Tensors: ...
+    def along_path(
+        self, problem: Problem, ends: tuple[Tensors, Tensors], places: Iterable[float]
+    ) -> Iterator[tuple[Tensors, Tensors]]: ...
     def tangents(
         self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None
     ) -> Iterator[tuple[Tensors, Tensors]]: ...

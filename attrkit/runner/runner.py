@@ -124,6 +124,17 @@ class Runner:
             total = tuple(map(torch.add, total, added)) if total else added
         return total
 
+    def along_path(
+        self, problem: Problem, ends: tuple[Tensors, Tensors], places: Iterable[float]
+    ) -> Iterator[tuple[Tensors, Tensors]]:
+        """The site's value and the gradient there at places of a straight path of the inputs, those of a pass together."""
+        kind, ways = self._ways(problem, moving_inputs=True)
+        packing = self._packing(problem, kind, ways, partial(interpolated, *ends))
+        packs = self._counted(packing.packs([(place, 1.0) for place in places], self.executor), kind, packing.n)
+        for group, pack in self._shown(packs, None):
+            at, gradient = (tuple(t.unflatten(0, (len(group), -1)) for t in part) for part in (pack.at, pack.gradient))
+            yield at, gradient
+
     @staticmethod
     def _note_ends(problem: Problem, places: list[float], pack: Outcome) -> None:
         """Keep the objective at the ends of the path, where they are among the places."""

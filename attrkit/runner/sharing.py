@@ -13,6 +13,7 @@ from torch import Tensor
 from attrkit.errors import UsageError
 from attrkit.problem import Inner, Problem
 from attrkit.protocols import Tensors
+from attrkit.runner.path import interpolated
 from attrkit.runner.runner import Runner
 
 
@@ -84,6 +85,14 @@ class Sharing:
             part = tuple(tuple(t[rows] for t in end) for end in ends)
             parts.append((self.runner.path(one, (part[0], part[1]), rule, moving_inputs=moving_inputs), rows))
         return _in_place(parts)  # type: ignore[no-any-return]
+
+    def along_path(
+        self, problem: Problem, ends: tuple[Tensors, Tensors], places: Iterable[float]
+    ) -> Iterator[tuple[Tensors, Tensors]]:
+        """The site's value and the gradient of each row's own objective at places of a path, one by one."""
+        points = (interpolated(*ends, [(place, 1.0)]) for place in places)
+        for _, at, gradient in self.grads(problem, points, moving_inputs=True):
+            yield tuple(t[None] for t in at), tuple(t[None] for t in gradient)
 
     def tangents(
         self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None

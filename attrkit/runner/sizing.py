@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from attrkit.errors import UsageError
@@ -20,18 +20,24 @@ _FEWEST = 16
 _FACTOR = 4
 _WORTHWHILE = 1.05  # how much cheaper a row must get for the search to go on
 _CPU_BYTES = 2**30
+_WITHIN = 2  # how much more than its output a function may keep
 
 
-class _Allocated(TorchDispatchMode):
-    """Adds up what operations return, as a bound of what a pass keeps."""
+class _Allocated(TorchFunctionMode):
+    """Adds up what torch's functions return, as a measure of what a pass keeps.
+
+    A mode of torch's dispatcher would see what is made within them too, but its first use imports torch's compiler, which takes
+    seconds; ``_WITHIN`` stands for that.
+    """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.bytes = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        self.bytes += sum(t.nbytes for t in tree_leaves(output) if isinstance(t, Tensor) and t._base is None)
+        made = (t for t in tree_leaves(output) if type(t) is Tensor and t._base is None)
+        self.bytes += _WITHIN * sum(t.nbytes for t in made if not any(t is a for a in args))
         return output
 
 

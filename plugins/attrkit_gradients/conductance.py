@@ -1,6 +1,7 @@
 """Conductance: integrated gradients along the inputs' path, collected where attributions land."""
 
 import torch
+from torch import Tensor
 
 from attrkit import Problem, Where, method
 from attrkit.protocols import Tensors
@@ -51,12 +52,18 @@ def _by_derivatives(problem: Problem, rule: Rule) -> Tensors:
 
 def _by_differences(problem: Problem, rule: Rule) -> Tensors:
     """Gradients are taken at the nodes alone: at the baseline they may be huge, as of a norm at zero, and mean nothing."""
-    before, slope = problem.baseline, None
+    value, slope = problem.baseline, None
     total = problem.zeros()
-    for at, gradient in problem.along(map(problem.input_lerp, rule.nodes), len(rule.nodes)):
-        doubled = tuple(2 * g for g in gradient) if slope is None else tuple(map(torch.add, slope, gradient))
-        total = tuple(torch.addcmul(t, a - b, g) for t, a, b, g in zip(total, at, before, doubled, strict=True))
-        before, slope = at, gradient
+    for at, gradient in problem.input_path(rule.nodes):  # several places at once
+        slope = slope or tuple(g[0] for g in gradient)
+        parts = zip(total, value, slope, at, gradient, strict=True)
+        total = tuple(t + _changes(v, s, a, g) for t, v, s, a, g in parts)
+        value, slope = tuple(a[-1] for a in at), tuple(g[-1] for g in gradient)
     assert slope is not None  # for the type checker: a rule has a node
-    last = zip(total, problem.point, before, slope, strict=True)
-    return tuple((t + 2 * (x - b) * g) / 2 for t, x, b, g in last)
+    return tuple(t + (x - v) * s for t, x, v, s in zip(total, problem.point, value, slope, strict=True))
+
+
+def _changes(value: Tensor, slope: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
+    """The sum of changes between neighbours, from ``value`` on, each times the mean gradient of the two."""
+    change = torch.diff(at, dim=0, prepend=value[None])
+    return (change * (gradient + torch.cat([slope[None], gradient[:-1]]))).sum(0) / 2

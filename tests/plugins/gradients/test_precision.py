@@ -125,15 +125,7 @@ INTERACTING = {
 
 @pytest.mark.parametrize("rows", INTERACTING)
 @pytest.mark.parametrize("method", ["integrated_gradients", "conductance"])
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pytest.param(d, marks=pytest.mark.xfail(strict=True, reason="what is compared is at one end of the path, and alike"))
-        if d is not torch.float64
-        else d
-        for d in (torch.float64, torch.float32, torch.bfloat16)
-    ],
-)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_points_do_not_share_a_pass_where_rows_interact_a_little(explain, rows, method, dtype):
     model, given = INTERACTING[rows](built(smooth_mlp).to(dtype)), draw(5, 5, seed=1).to(dtype)
     found, alone = (only(explain(model, given, method, target=0, internal_batch_size=n)) for n in (None, 5))
@@ -271,13 +263,7 @@ def test_a_batch_of_none_and_of_one(explain, method, place, rows):
     assert not found.warnings
 
 
-@pytest.mark.parametrize(
-    ("method", "place"),
-    [
-        pytest.param(m, p, marks=pytest.mark.xfail(strict=True, reason="it reshapes to -1")) if m == "eigen_cam" else (m, p)
-        for m, p in FAMILY
-    ],
-)
+@pytest.mark.parametrize(("method", "place"), FAMILY)
 def test_no_examples_have_no_attributions_by_any_method_of_the_family(explain, method, place):
     found = explain(built(cnn), images[:0], method, target=0, **MAPS[place], **needed(method, images[:1]))
     assert len(only(found)) == 0
@@ -293,7 +279,6 @@ def test_no_examples_of_several_inputs_and_several_layers(explain):
         assert [v.shape for v in found.values.values()] == [(0, 5), (0, 3)]
 
 
-@pytest.mark.xfail(strict=True, reason="a target for each of no examples is refused, or reaches amax of nothing")
 @pytest.mark.parametrize("target", [[], torch.zeros(0, dtype=torch.int64), "predicted"], ids=["list", "tensor", "predicted"])
 def test_targets_for_each_of_no_examples(target):
     assert only(attrkit.explain(built(cnn), images[:0], "saliency", target=target)).shape == (0, 2, 8, 8)
@@ -374,13 +359,7 @@ def test_the_layer_that_is_not_used_is_named_among_others(explain, method):
     assert found.warnings == (messages[0],)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(m, marks=pytest.mark.xfail(strict=True, reason="it is said again for every pass")) if m in AVERAGING else m
-        for m in METHODS
-    ],
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_layer_that_is_not_used_is_warned_about_once(method):
     found, messages = warned(lambda: attrkit.explain(built(Aside), x, method, target=0, layer="aside"))
     assert torch.equal(found.values["aside"], torch.zeros(4, 2, dtype=torch.float64))
@@ -396,7 +375,6 @@ def test_a_tensor_of_a_layer_that_is_not_used_has_zeros_and_a_warning(explain, m
     assert (found.values["pack[1]"] != 0).any()
 
 
-@pytest.mark.xfail(strict=True, reason="the warning says that the whole layer's attributions are 0")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tensor_of_a_layer_that_is_not_used_is_named_as_its_values_are(method):
     with pytest.warns(AttrkitWarning) as caught:

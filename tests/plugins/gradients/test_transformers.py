@@ -382,7 +382,6 @@ def test_many_points_share_passes_as_if_each_were_alone(explain, name, path, row
         case.same(list(found.values.values()), list(alone.values.values()))
 
 
-@pytest.mark.xfail(strict=True, reason="vmap warns that it has no batching rule for attention on a CPU")
 @pytest.mark.parametrize("name", TEXT)
 def test_how_points_share_a_pass_is_nothing_to_warn_about(name):
     case = case_of(name)
@@ -497,7 +496,6 @@ def test_the_predicted_class_of_a_batch_encoding(explain):
     assert found.target == case.model(**encoding()).logits.argmax(1).tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="a mapping's tensors are all given the baseline 0, the attention mask too")
 def test_the_attention_mask_of_a_batch_encoding_is_no_part_of_the_baseline(text):
     name, case = text
     found = attrkit.explain(case.model, encoding(), target=case.target, layer=EMBEDDINGS[name], n_steps=100)
@@ -507,7 +505,6 @@ def test_the_attention_mask_of_a_batch_encoding_is_no_part_of_the_baseline(text)
     assert (found.delta.abs() < 1e-2 * (found.output - at_zero).abs()).all()
 
 
-@pytest.mark.xfail(strict=True, reason="a layer's baseline is its value under an attention mask of zeros")
 def test_a_block_under_a_batch_encoding_is_explained_as_under_a_function_that_holds_the_mask(text):
     name, case = text
     block = case.model.get_submodule(CUTS[name])
@@ -522,7 +519,6 @@ def test_a_block_under_a_batch_encoding_is_explained_as_under_a_function_that_ho
     case.same(only(padded), only(forward))
 
 
-@pytest.mark.xfail(strict=True, reason="baselines of a mapping cannot be given by name")
 def test_baselines_by_name(text):
     name, case = text
     given = {"target": case.target, "layer": EMBEDDINGS[name], "n_steps": STEPS}
@@ -574,7 +570,6 @@ def test_keys_are_fewer_than_queries_in_llama_only(name):
     assert getattr(config, "num_key_value_heads", config.num_attention_heads) == (2 if name == "llama" else 4)
 
 
-@pytest.mark.xfail(strict=True, reason="every pass appends to the cache that the caller gave, and several points do not fit it")
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients"])
 def test_a_cache_that_the_caller_gives_is_read_and_left_alone(name, method):
