@@ -71,7 +71,7 @@ def distribution(given: Any, inputs: Tensors) -> Tensors:
     """
     if callable(given):
         wants = inspect.signature(given).parameters
-        given = given(inputs if len(inputs) > 1 else inputs[0]) if wants else given()
+        given = given(*inputs if len(inputs) == 1 else (inputs,)) if wants else given()
     parts = given if isinstance(given, tuple) else (given,)
     _check_count(parts, inputs, "the input")
     for part, x in zip(parts, inputs, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from numbers import Integral
@@ -53,6 +54,11 @@ class ModuleLayer:
     module: nn.Module = attrs.field(repr=False)
     io: Literal["input", "output"] = "output"
     call: int | None = None
+
+    @property
+    def key(self) -> weakref.ref[nn.Module]:
+        """What knows the module again without keeping it alive; names of layers of plain functions may be equal."""
+        return weakref.ref(self.module)
 
     def __str__(self) -> str:
         return self.name if self.call is None else f"{self.name}@{self.call}"

@@ -102,11 +102,7 @@ class Passes:
             neurons = self._neurons(problem, stack)
             output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if problem.through else neurons)
             at = self._captured(taps) if taps else at
-            if taps and not any(t.is_floating_point() for t in at):
-                raise UsageTypeError(
-                    f"layer {', '.join(map(str, problem.layers))}: its value has dtype {at[0].dtype}, at which no gradient "
-                    "can be taken; attribute to what comes out of it, or use a method without gradients, like feature_ablation"
-                )
+            _check_floating(taps)
             value = self._objective(problem, output, neurons, copies, part)
             if rules:
                 rules.audit(value)
@@ -291,7 +287,17 @@ class Passes:
 def _shaped(problem: Problem, layer: ModuleLayer) -> Any:
     """A layer, and all of the inputs that its number of calls may depend on, save their values."""
     others = (v for v in (*problem.arguments.extra, *problem.arguments.fixed.values()) if isinstance(v, Tensor))
-    return layer.name, tuple((t.shape[1:], t.dtype) for t in (*problem.inputs, *others))
+    return layer.key, tuple((t.shape[1:], t.dtype) for t in (*problem.inputs, *others))
+
+
+def _check_floating(taps: Iterable[Tap]) -> None:
+    for tap in taps:
+        if not any(t.is_floating_point() for t in tap.seen):
+            dtypes = ", ".join({str(t.dtype) for t in tap.seen})
+            raise UsageTypeError(
+                f"layer {tap.layer}: its value has dtype {dtypes}, at which no gradient can be taken; "
+                "attribute to what comes out of it, or use a method that needs no gradient, like feature_ablation"
+            )
 
 
 def _leaf(name: str, tensor: Tensor) -> Tensor:

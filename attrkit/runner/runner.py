@@ -291,7 +291,7 @@ class Runner:
     def _habit(self, problem: Problem, kind: str) -> Habit:
         """What was learnt of passes like these in earlier calls."""
         tensors = problem.inputs
-        site = tuple((str(layer), layer.io) for layer in problem.layers)
+        site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
         about = (kind, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
         fresh = Habit(Sizing(len(problem.arguments), None, tensors[0].device))
         return self.passes.forward.learnt.habits.setdefault(about, fresh)

@@ -1,6 +1,5 @@
 """Conductance: integrated gradients along the inputs' path, collected where attributions land."""
 
-import torch
 from torch import Tensor
 
 from attrkit import Problem, Where, method
@@ -65,5 +64,8 @@ def _by_differences(problem: Problem, rule: Rule) -> Tensors:
 
 def _changes(value: Tensor, slope: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
     """The sum of changes between neighbours, from ``value`` on, each times the mean gradient of the two."""
-    change = torch.diff(at, dim=0, prepend=value[None])
-    return (change * (gradient + torch.cat([slope[None], gradient[:-1]]))).sum(0) / 2
+    first = (at[0] - value) * (gradient[0] + slope)
+    if len(at) == 1:
+        return first / 2
+    slopes = gradient[1:] + gradient[:-1]
+    return (first + slopes.mul_(at[1:] - at[:-1]).sum(0)) / 2
