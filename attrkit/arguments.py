@@ -28,6 +28,11 @@ class Arguments:
     def __len__(self) -> int:
         return len(self.tensors[0])
 
+    @property
+    def kind(self) -> Any:
+        """What is passed beside the attributed tensors: the shapes of tensors, and everything that can be compared."""
+        return tuple(map(_kind, (*self.extra, *sorted(self.fixed.items()))))
+
     def call(self, tensors: Tensors, copies: int, part: slice) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments for copies of a part of the batch, ``tensors`` in place of the attributed ones."""
         extra = tuple(tiled(e, len(self), copies, part) for e in self.extra)
@@ -45,6 +50,16 @@ class Arguments:
             extra=tuple(taken(e, n, rows) for e in self.extra),
             fixed={k: taken(v, n, rows) for k, v in self.fixed.items()},
         )
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.shape[1:], value.dtype
+    if isinstance(value, tuple | list):
+        return tuple(map(_kind, value))
+    if isinstance(value, bool | int | float | str | None):
+        return type(value), value
+    return type(value)
 
 
 def tiled(value: Any, n: int, copies: int, part: slice) -> Any:
@@ -71,15 +86,20 @@ def _fresh(value: Any) -> Any:
 
 def taken(value: Any, n: int, rows: Tensor) -> Any:
     """The entries ``rows`` of a tensor with a row for each of ``n`` examples, also within a tuple; anything else as it is."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(taken(v, n, rows) for v in value)
+    if isinstance(value, Mapping):
+        return {k: taken(v, n, rows) for k, v in value.items()}
     if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != n:
         return value
     return value[rows.to(value.device)]
 
 
-def for_rows(option: Any, n: int, rows: Tensor) -> Any:
-    """A method's option for some of ``n`` examples: tensors with a row for each, like a mask of features, are taken from."""
+def for_rows(option: Any, n: int, rows: Tensor, dims: set[int]) -> Any:
+    """A method's option for some of ``n`` examples: of tensors with a row for each, like a mask of features, their rows.
+
+    ``dims`` are the numbers of dimensions that values with rows have.
+    """
     if isinstance(option, tuple):
-        return tuple(for_rows(v, n, rows) for v in option)
-    return taken(option, n, rows) if isinstance(option, Tensor) and option.dim() > 1 else option
+        return tuple(for_rows(v, n, rows, dims) for v in option)
+    return taken(option, n, rows) if isinstance(option, Tensor) and option.dim() in dims - {0, 1} else option

@@ -11,7 +11,7 @@ import torch
 from attrkit.attributing import Request, answer
 from attrkit.attributor import Attributor, bound_arguments
 from attrkit.bases import Attribution, GradientAttribution, LayerAttribution
-from attrkit.errors import UsageTypeError
+from attrkit.errors import UsageTypeError, did_you_mean
 from attrkit.protocols import Tensors
 from attrkit.reading import arguments_of
 from attrkit.specs import MethodSpec, Where
@@ -25,9 +25,9 @@ class Around(Attribution):
     _signature: inspect.Signature
 
     def __init__(self, attribution_method: Attribution) -> None:
-        if not callable(getattr(attribution_method, "attribute", None)):
+        if isinstance(attribution_method, type) or not callable(getattr(attribution_method, "attribute", None)):
             raise UsageTypeError(
-                f"attribution_method must be an attribution, like Saliency(model), got {type(attribution_method).__name__}"
+                f"attribution_method must be an attribution, like Saliency(model), got {_described(attribution_method)}"
             )
         super().__init__(getattr(attribution_method, "forward_func", None))
         self.attribution_method = attribution_method
@@ -48,9 +48,20 @@ class Around(Attribution):
         if given.get("seed") is None:
             given["seed"] = int(torch.randint(2**62, (1,)))
         inner = self.attribution_method
+        if isinstance(inner, Attributor):
+            self._check_names(rest, inner)
         if isinstance(inner, Attributor) and getattr(type(inner).attribute, "generated", False):
             return inner.run(self.wrapper.around(inner.spec), (inputs,), rest, given)
         return self._foreign(inputs, rest, given)
+
+    def _check_names(self, given: Mapping[str, Any], inner: Attributor) -> None:
+        known = [*self._signature.parameters, *inspect.signature(inner.attribute).parameters]
+        for name in given:
+            if name not in known and name != "neuron_index":
+                raise UsageTypeError(
+                    f"{type(self).__name__} around {type(inner).__name__} has no parameter {name!r}.{did_you_mean(name, known)} "
+                    f"Parameters: {', '.join(known)}"
+                )
 
     def _foreign(self, inputs: Any, rest: Mapping[str, Any], given: dict[str, Any]) -> Any:
         """As ``attribute``, around a class of the user's own."""
@@ -64,7 +75,9 @@ class Around(Attribution):
         arguments = arguments_of(self.forward_func, inputs, passed.pop("additional_forward_args", None))
         seed = given.pop("seed")
         layers = (inner.layer,) if isinstance(inner, LayerAttribution) else ()
-        spec = foreign_method(inner, passed, len(arguments), as_tuple=isinstance(inputs, tuple))
+        if isinstance(inner, Around):
+            passed["seed"] = seed
+        spec = foreign_method(inner, dict(passed), len(arguments), as_tuple=isinstance(inputs, tuple))
         request = Request(
             model=self.forward_func,
             arguments=arguments,
@@ -74,6 +87,10 @@ class Around(Attribution):
         )
         values = answer(self.wrapper.around(spec), request, given, outputs=False).values
         return values if isinstance(inputs, tuple) and not layers else values[0]
+
+
+def _described(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def foreign_method(attribution: Attribution, keywords: Mapping[str, Any], n: int, *, as_tuple: bool) -> MethodSpec:

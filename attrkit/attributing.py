@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attrkit.arguments import Arguments
 from attrkit.baselines import distribution
-from attrkit.completeness import ends, gaps
+from attrkit.completeness import drawn_ends, ends, gaps
 from attrkit.errors import AttrkitError, UsageError, UsageTypeError, warn
 from attrkit.hookspecs import hookimpl
 from attrkit.layers import LayerLike, ModuleLayer, Neuron, Selector, find_layers, matching_layers
@@ -20,9 +20,10 @@ from attrkit.problem import Objective, Problem
 from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.registry import registry
-from attrkit.runner import ApartError, Fit, Forward, Passes, Runner, Serial, Sharing, isolated, root_of
+from attrkit.runner import ApartError, Fit, Forward, Passes, Runner, Serial, Sharing, UnsharedError, isolated, root_of
 from attrkit.specs import MethodSpec, Where
 from attrkit.targets import Target
+from attrkit.wrapping import Wrapped
 
 
 @attrs.frozen(kw_only=True)
@@ -110,9 +111,9 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
         runner = Runner(passes, len(request.arguments), request.rows, offered or Serial(), request.progress)
         runner.gaps = [] if request.per_sample else None
         site = (*layers, *passes.running(request.arguments, more)) if more else layers
-        problems = [_problem(spec, each, runner, site) for each in requests]
-        for problem in problems:
-            problem.keeps_outputs = outputs and spec.objective
+        first = _problem(spec, request, runner, site)
+        first.keeps_outputs = outputs and spec.objective
+        problems = [first, *(_aimed(spec, first, each) for each in requests[1:])]
         try:
             return _all_answered(spec, problems, runner, resolved)
         except ApartError:
@@ -125,9 +126,12 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
 
 
 def _all_answered(spec: MethodSpec, problems: list[Problem], runner: Runner, options: Mapping[str, Any]) -> list[Answer]:
-    if len(problems) == 1 or spec.neuron == "through":
-        return [_answered(spec, problem, runner, options) for problem in problems]
-    return _together(spec, problems, runner, options)
+    if len(problems) > 1 and not problems[0].through:
+        try:
+            return _together(spec, problems, runner, options)
+        except UnsharedError:
+            runner.counts.clear()
+    return [_answered(spec, problem, runner, options) for problem in problems]
 
 
 def _of_layers(answers: Sequence[Answer]) -> Answer:
@@ -146,12 +150,15 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     values = registry.manager.hook.attrkit_attribute(spec=spec, problem=problem, options=options)
     values = _checked(spec, problem, values)
     forwards, backwards, runner.progress = runner.passes_run("forward"), runner.passes_run("backward"), ""
-    output, baseline_output = ends(problem, compared=spec.compares) if problem.keeps_outputs else (None, None)
+    drawn = spec.distribution or isinstance(spec, Wrapped)
+    output, baseline_output = ends(problem, compared=spec.compares and not drawn) if problem.keeps_outputs else (None, None)
     counts = [runner.passes.sizes[layer] for layer in problem.layers]
     delta = None
     if runner.gaps:
-        delta = torch.stack(runner.gaps, 1).flatten()
-    elif output is not None and spec.complete != "no" and not (problem.through or spec.distribution):
+        delta = torch.stack(runner.gaps, 1).flatten(0, 1).T
+    elif runner.gaps is not None and spec.distribution:
+        delta = gaps(values, counts or [len(values)], *drawn_ends(problem))
+    elif output is not None and spec.complete != "no" and runner.adds_up and not (problem.through or drawn):
         delta = gaps(values, counts or [len(values)], output, baseline_output)
     return Answer(
         values=values,
@@ -254,6 +261,18 @@ def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequenc
         seed=request.seed,
         together=request.together or not spec.gradient,
         compares=spec.compares,
+    )
+
+
+def _aimed(spec: MethodSpec, problem: Problem, request: Request) -> Problem:
+    """The same problem with the target and the neuron of another request."""
+    seen = problem.neuron or problem.through
+    neuron = Neuron(seen.layer, request.neuron) if seen is not None and request.neuron is not None else None
+    return attrs.evolve(
+        problem,
+        target=Target.of(request.target, len(request.arguments)),
+        neuron=neuron if spec.neuron == "objective" else None,
+        through=neuron if spec.neuron == "through" else None,
     )
 
 

@@ -35,7 +35,8 @@ def matched(given: Any, like: Tensors, what: str, names: tuple[str, ...] = (), l
     else:
         parts = (given,) if isinstance(given, Tensor) else (given,) * len(like)
     _check_count(parts, like, what, label)
-    labels = [label] if len(like) == 1 else [f"{label}[{i}]" for i in range(len(like))]
+    keys = list(map(repr, names)) if isinstance(given, Mapping) else list(range(len(like)))
+    labels = [label] if len(like) == 1 else [f"{label}[{key}]" for key in keys]
     return tuple(_matched(part, x, what, one) for part, x, one in zip(parts, like, labels, strict=True))
 
 
@@ -59,6 +60,13 @@ def _matched(part: Any, x: Tensor, what: str, label: str) -> Tensor:
     )
 
 
+def _wants_inputs(function: Any) -> bool:
+    try:
+        return bool(inspect.signature(function).parameters)
+    except ValueError:  # one of torch's own, like zeros_like
+        return True
+
+
 def distribution(given: Any, inputs: Tensors) -> Tensors:
     """A distribution of baselines: for each input a tensor of any number of rows, equal rows belonging together.
 
@@ -70,7 +78,7 @@ def distribution(given: Any, inputs: Tensors) -> Tensors:
         UsageTypeError: no tensors.
     """
     if callable(given):
-        wants = inspect.signature(given).parameters
+        wants = _wants_inputs(given)
         given = given(*inputs if len(inputs) == 1 else (inputs,)) if wants else given()
     parts = given if isinstance(given, tuple) else (given,)
     _check_count(parts, inputs, "the input")

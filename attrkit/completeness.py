@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import attrs
 import torch
@@ -26,6 +26,20 @@ def ends(problem: Problem, *, compared: bool) -> tuple[Tensor, Tensor | None]:
         values = at.values([at.point if end == "point" else at.baseline for end in missing])
         known |= zip(missing, values, strict=True)
     return known["point"], known["baseline"] if compared else None
+
+
+def drawn_ends(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The objective at the point, and at the baseline drawn for each example; or its mean over the whole distribution, where
+    a method drew by itself.
+    """
+    at = problem.at_inputs()
+    if "start" in vars(problem) or problem.background is None:
+        point, baseline = at.values([at.inputs, problem.start])
+        return point, baseline
+    n, count = len(at.arguments), len(problem.background[0])
+    rows = (tuple(b[i : i + 1].expand(n, *b.shape[1:]) for b in problem.background) for i in range(count))
+    point, *values = at.values(chain([at.inputs], rows))
+    return point, torch.stack(values).mean(0)
 
 
 def gaps(values: Tensors, counts: Sequence[int], output: Tensor, baseline_output: Tensor | None) -> Tensor | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,6 @@ from attrkit.runner import isolated, root_of
 from attrkit.specs import MethodSpec
 from attrkit.targets import TargetLike, output_tensor
 from attrkit.wrapping import Wrapped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _SAMPLED = 256  # entries of a tensor that its fingerprint reads at most
 
@@ -118,8 +115,8 @@ def explain_each(
     """
     if (targets is None) == (neurons is None):
         raise UsageError("explain_each needs either targets= or neurons=, a list with one entry for each explanation")
-    objectives: list[tuple[Any, Selector | None]] = [(t, None) for t in targets or ()]
-    objectives += [(arguments.get("target"), n) for n in neurons or ()]
+    objectives: list[tuple[Any, Selector | None]] = [] if targets is None else [(t, None) for t in targets]
+    objectives += [] if neurons is None else [(arguments.get("target"), n) for n in neurons]
     if not objectives:
         raise UsageError(f"{'neurons' if targets is None else 'targets'} is empty; give at least one")
     return _explained(model, inputs, method, objectives, **{k: v for k, v in arguments.items() if k != "target"})
@@ -147,6 +144,9 @@ def _explained(
     spec = method if isinstance(method, MethodSpec) else registry.method(method)
     if not isinstance(options or {}, Mapping):
         raise UsageTypeError(f"options must be a mapping of option names, got {type(options).__name__}")
+    patterns = (layers,) if isinstance(layers, str) else () if layers is None else layers
+    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
+        raise UsageTypeError(f"layers must be a pattern of paths, like 'encoder.*', or a list of them, got {layers!r}")
     listed = _listed(layer)
     if (layer is not None and not listed) or (layers is not None and not layers):
         raise UsageError("layer: an empty list names no layer; give at least one, or leave it out")
@@ -163,7 +163,7 @@ def _explained(
             target=_predicted(model, arguments) if isinstance(target, str) and target == "predicted" else target,
             baselines=baselines,
             layers=listed,
-            patterns=(layers,) if isinstance(layers, str) else tuple(layers or ()),
+            patterns=tuple(patterns),
             neuron=neuron,
             io="input" if attribute_to_layer_input else "output",
             rows=internal_batch_size,

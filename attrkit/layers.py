@@ -204,10 +204,12 @@ class Neuron:
         shape = tuple(value[0].shape[1:])
         if len(index) != len(shape):
             raise UsageError(f"neuron {self.selector!r} must index each of the dimensions {shape} of layer {self.layer.name!r}")
-        outside = (
-            not range(size)[i] if isinstance(i, slice) else not -size <= i < size for i, size in zip(index, shape, strict=True)
-        )
-        if any(outside):
+        pairs = list(zip(index, shape, strict=True))
+        if any(isinstance(i, slice) and not range(size)[i] for i, size in pairs):
+            raise UsageError(
+                f"neuron {self.selector!r} picks nothing of layer {self.layer.name!r}, of shape {shape} per example"
+            )
+        if any(not isinstance(i, slice) and not -size <= i < size for i, size in pairs):
             raise UsageError(
                 f"neuron {self.selector!r} is out of range: layer {self.layer.name!r} has shape {shape} per example"
             )

@@ -15,7 +15,8 @@ from torch import Tensor
 from attrkit.arguments import Arguments, for_rows
 from attrkit.arguments import taken as taken_rows
 from attrkit.baselines import distribution, matched
-from attrkit.errors import UsageError
+from attrkit.draws import mixed
+from attrkit.errors import UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer, Neuron
 from attrkit.protocols import Runner, Tensors
 from attrkit.specs import Where
@@ -32,6 +33,16 @@ class Objective:
 
     target: Target
     neuron: Neuron | None = None
+
+    def aims(self) -> Iterator[Any]:
+        """What knows it, or each part of it, again."""
+        if self.neuron is not None:
+            selector = self.neuron.selector
+            yield self.neuron.layer.key, selector if callable(selector) else repr(selector)
+        elif self.target.rows is None:
+            yield self.target.index
+        else:
+            yield from map(tuple, self.target.rows.unique(dim=0).tolist())
 
     def taken(self, rows: Tensor) -> Objective:
         """For those of the examples ``rows``, in that order."""
@@ -97,6 +108,8 @@ class Problem:
         else:
             found, compared = self.sites([self.inputs, self.start])  # in one pass
             vars(self)["point"] = found
+        if any(not t.dim() for t in found):
+            raise UsageError("layer: its value is a single number, without a row for each example; choose another layer")
         if [t.shape for t in compared] != [t.shape for t in found]:
             had, has = ([tuple(t.shape) for t in tensors] for tensors in (found, compared))
             raise UsageError(
@@ -125,7 +138,7 @@ class Problem:
         """Point minus baseline."""
         baseline = self.baseline
         pairs = zip(self.point, baseline, strict=True)
-        return tuple(x.to(_floating(x)) - b if x.dtype is torch.bool else x - b for x, b in pairs)
+        return tuple(x.to(_floating(x)) - b.to(_floating(b)) if x.dtype is torch.bool else x - b for x, b in pairs)
 
     def lerp(self, alpha: float) -> Tensors:
         """The value at the site a fraction ``alpha`` of the way from baseline to point."""
@@ -145,7 +158,7 @@ class Problem:
     def generator(self, draw: int, example: int = 0) -> torch.Generator:
         """The random generator, on the CPU, of one draw for one example."""
         key = (example,) if self.keys is None else self._keys[example]
-        return torch.Generator().manual_seed(hash((self.seed, *key, draw)) & 0x7FFF_FFFF_FFFF_FFFF)
+        return torch.Generator().manual_seed(mixed((self.seed, *key, draw)))
 
     @property
     def example_rows(self) -> Tensor:
@@ -154,7 +167,9 @@ class Problem:
 
     def for_rows(self, option: Any, n: int) -> Any:
         """A method's option for the rows of this problem, from one for ``n`` examples, like a mask with a row for each."""
-        return for_rows(option, n, self.example_rows)
+        if not isinstance(option, Tensor | tuple):
+            return option
+        return for_rows(option, n, self.example_rows, {t.dim() for t in self.point})
 
     @cached_property
     def _keys(self) -> list[tuple[int, ...]]:
@@ -164,6 +179,8 @@ class Problem:
     def normal(self, draw: int, like: Tensors | None = None) -> Tensors:
         """Standard normal numbers shaped like the site, or like other tensors with a row for each example."""
         like = self.point if like is None else like
+        if not len(like[0]):
+            return tuple(torch.zeros_like(x, dtype=_floating(x)) for x in like)
         drawn = []
         for example in range(len(like[0])):
             generator = self.generator(draw, example)
@@ -221,6 +238,11 @@ class Problem:
         Raises:
             UsageError: an operation below the site has no forward-mode derivative.
         """
+        for name, x in zip(self.arguments.names, self.inputs, strict=True):
+            if not x.is_floating_point():
+                raise UsageTypeError(
+                    f"inputs: {name!r} has dtype {x.dtype}, along which nothing can be differentiated; use a method without 'forward_'"
+                )
         way = tuple(x - b for x, b in zip(self.inputs, self.start, strict=True))
         points = ((*self.input_lerp(node), *way) for node in nodes)
         return self.runner.tangents(self, points, total=len(nodes))
@@ -312,7 +334,15 @@ class Problem:
         return attrs.evolve(self, layers=(), site_baseline=None)
 
     def drawing(self) -> Problem:
-        """The same problem with the baselines that were given taken for a distribution, of which each example draws a row."""
+        """The same problem with the baselines that were given taken for a distribution, of which each example draws a row.
+
+        Raises:
+            UsageError: the method takes no baselines, or what was given is no distribution.
+        """
+        if not self.compares:
+            raise UsageError("there is nothing to draw baselines for: the method takes no baselines")
+        if self.background is not None:
+            return self
         return attrs.evolve(self, input_baseline=None, background=distribution(self.input_baseline, self.inputs))
 
     def attributions(

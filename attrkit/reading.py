@@ -27,7 +27,9 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
         given = {k: v for k, v in inputs.items() if isinstance(v, Tensor) and "mask" not in k}
         attributed = {k: v for k, v in given.items() if v.is_floating_point()} or given
         if not attributed:
-            raise UsageTypeError("inputs is a mapping without tensors; give the tensors to explain by argument name")
+            raise UsageTypeError(
+                "inputs is a mapping without tensors beside masks; give the tensors to explain by argument name"
+            )
         fixed = {k: v for k, v in inputs.items() if k not in attributed}
         return Arguments(tuple(attributed), tuple(attributed.values()), keyword=True, extra=_extra(extra), fixed=fixed)
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import attrs
@@ -70,7 +70,7 @@ def _around(wrapper: WrapperSpec, inner: MethodSpec) -> Wrapped:
 
     def function(problem: Any, **options: Any) -> Any:
         bound = {k: v for k, v in options.items() if k not in own}
-        apply = partial(_apply, inner, len(problem.arguments), bound)
+        apply = Applied(inner, len(problem.arguments), bound)
         return wrapper.function(problem, apply, **{k: v for k, v in options.items() if k in own})
 
     function.__doc__ = f"{wrapper.doc}\n\nAround {inner.name}: {inner.summary}"
@@ -89,9 +89,22 @@ def _around(wrapper: WrapperSpec, inner: MethodSpec) -> Wrapped:
     return Wrapped(f"{wrapper.name}({inner.name})", function, wrapper=wrapper, inner=inner, **facts)
 
 
-def _apply(inner: MethodSpec, n: int, options: dict[str, Any], problem: Any) -> Any:
-    """The inner method on a problem whose rows are some of ``n`` examples."""
-    return inner.function(problem, **{k: problem.for_rows(v, n) for k, v in options.items()})
+@attrs.frozen(eq=False)
+class Applied:
+    """A method with its options bound, to be applied to problems whose rows are some of ``n`` examples."""
+
+    method: MethodSpec
+    n: int
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+        return self.method.name
+
+    def __call__(self, problem: Any) -> Any:
+        """Its attributions."""
+        return self.method.function(problem, **{k: problem.for_rows(v, self.n) for k, v in self.options.items()})
 
 
 def _joined(wrapper: WrapperSpec, inner: MethodSpec) -> inspect.Signature:

@@ -9,3 +9,4 @@ from attrkit.runner.runner import ApartError as ApartError
 from attrkit.runner.runner import Fit as Fit
 from attrkit.runner.runner import Runner as Runner
 from attrkit.runner.sharing import Sharing as Sharing
+from attrkit.runner.sharing import UnsharedError as UnsharedError

@@ -34,7 +34,7 @@ def columns(value: Tensor, at: Tensors, learnt: Learnt) -> Tensors:
 def _checked(value: Tensor, at: Tensors, race: Race) -> Tensors:
     """The gradients found one by one, after learning whether the other way gives the same."""
     try:
-        other = _together(value, at, keep=True)
+        other = _together(value, at)
     except RuntimeError:  # an operation's backward pass cannot be batched
         other = ()
     found = _one_by_one(value, at)
@@ -44,11 +44,11 @@ def _checked(value: Tensor, at: Tensors, race: Race) -> Tensors:
 
 def _one_by_one(value: Tensor, at: Tensors) -> Tensors:
     last = value.shape[1] - 1
-    each = [_gradient(value[:, k].sum(), at, None, keep=k < last) for k in range(last + 1)]
+    each = [_gradient(value[:, k].sum(), at, None) for k in range(last + 1)]
     return tuple(torch.stack(parts, 1) for parts in zip(*each, strict=True))
 
 
-def _together(value: Tensor, at: Tensors, *, keep: bool = False) -> Tensors:
+def _together(value: Tensor, at: Tensors) -> Tensors:
     """By a backward pass over a batch of cotangents, each of which is one of one column."""
     rows, count = value.shape
     units = torch.eye(count, dtype=value.dtype, device=value.device)
@@ -56,18 +56,18 @@ def _together(value: Tensor, at: Tensors, *, keep: bool = False) -> Tensors:
     for low in range(0, count, _TOGETHER):
         some = units[low : low + _TOGETHER]
         cotangents = some[:, None].expand(len(some), rows, count)
-        parts.append(_gradient(value, at, cotangents, keep=keep or low + _TOGETHER < count))
+        parts.append(_gradient(value, at, cotangents))
     return tuple(torch.cat(found).transpose(0, 1) for found in zip(*parts, strict=True))
 
 
-def _gradient(value: Tensor, at: Tensors, cotangents: Tensor | None, *, keep: bool) -> Tensors:
+def _gradient(value: Tensor, at: Tensors, cotangents: Tensor | None) -> Tensors:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")
         return torch.autograd.grad(
             value,
             at,
             cotangents,
-            retain_graph=keep,
+            retain_graph=True,
             allow_unused=True,
             materialize_grads=True,
             is_grads_batched=cotangents is not None,

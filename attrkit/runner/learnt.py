@@ -11,13 +11,13 @@ from attrkit.runner.sizing import Sizing
 
 @attrs.define
 class Habit:
-    """Of passes of one kind and shape: how large they are best, and how several points share one.
+    """Of passes of one kind: how large they are best, and how several points share one.
 
     ``way`` counts the ways to evaluate several points in a pass from the cheapest; None while nothing is known, and one more
     than there are where none gives what each point alone gives.
     """
 
-    sizing: Sizing
+    sizing: Sizing  # of passes of this shape, whatever they are asked for
     way: int | None = None
 
 
@@ -36,8 +36,10 @@ class Race:
 
 @attrs.define
 class Learnt:
-    """Of one model: the habits of its passes, how often each layer ran in whole passes, and races between ways."""
+    """Of one model: the habits of its passes, what whole passes did, and races between ways."""
 
+    sizes: dict[Any, Sizing] = attrs.field(factory=dict)
     habits: dict[Any, Habit] = attrs.field(factory=dict)
     calls: dict[Any, set[int]] = attrs.field(factory=dict)
+    decides: dict[Any, bool] = attrs.field(factory=dict)  # whether values of the inputs decide what a pass does
     races: dict[Any, Race] = attrs.field(factory=dict)

@@ -31,10 +31,10 @@ class Outcome:
     at: Tensors = ()
     gradient: Tensors = ()
 
-    def close(self, other: Outcome) -> bool:
-        """Whether two outcomes are the same up to rounding."""
+    def close(self, other: Outcome, rounding: float = 8) -> bool:
+        """Whether two outcomes are the same up to rounding, of so many last digits where precision is low."""
         mine, theirs = (self.value, *self.at, *self.gradient), (other.value, *other.at, *other.gradient)
-        return all(_close(a, b) for a, b in zip(mine, theirs, strict=True))
+        return all(_close(a, b, rounding) for a, b in zip(mine, theirs, strict=True))
 
     @classmethod
     def joined(cls, parts: list[Outcome]) -> Outcome:
@@ -59,12 +59,12 @@ class Outcome:
         return [Outcome(*parts) for parts in zip(self.value.chunk(copies), at, gradient, strict=False)]
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def _close(a: Tensor, b: Tensor, digits: float) -> bool:
     if not a.is_floating_point():
         return bool(torch.equal(a, b))
     scale = float(b.abs().nan_to_num().amax()) if b.numel() else 0.0
     eps = torch.finfo(b.dtype).eps
-    rounding = 8 * eps if eps > 1e-4 else 4 * eps**0.5  # of sums over many terms, float32 also in that of tensor cores
+    rounding = digits * eps if eps > 1e-4 else 4 * eps**0.5  # of sums over many terms, float32 also in that of tensor cores
     return bool(torch.allclose(a, b, rtol=rounding, atol=rounding * scale, equal_nan=True))
 
 
@@ -84,7 +84,8 @@ class Packing(Generic[Point]):
     ``ways`` evaluate several points in a pass, the cheapest first; the last also evaluates one, or a part of the batch, and
     what it says of one is the truth. The first time that points share a pass, one or two of them are evaluated alone too.
 
-    ``apart`` keeps points from sharing a pass, for models whose rows influence one another.
+    ``apart`` says whether points are known not to share a pass, ``whole`` that no pass is over a part of the batch, for models
+    whose rows influence one another.
     """
 
     n: int
@@ -92,7 +93,8 @@ class Packing(Generic[Point]):
     join: Callable[[list[Point]], Tensors]
     sizing: Sizing
     habit: Habit
-    apart: bool = False
+    apart: Callable[[], bool] = lambda: False
+    whole: bool = False
     uncounted: Callable[[], AbstractContextManager[None]] = nullcontext  # for passes that find out about the model
 
     def packs(self, points: Iterable[Point], executor: Executor) -> Iterator[tuple[list[Point], Outcome]]:
@@ -104,7 +106,7 @@ class Packing(Generic[Point]):
         """Points that share a pass, and whether others follow."""
         group = list(islice(points, 1))
         while group:
-            group += islice(points, 0 if self.apart else self.sizing.together - 1)
+            group += islice(points, 0 if self.apart() else self.sizing.together - 1)
             after = list(islice(points, 1))
             yield group, bool(after)
             group = after
@@ -126,7 +128,7 @@ class Packing(Generic[Point]):
         with self.uncounted():
             _, last = self._alone(group[-1])
             first = self._alone(group[0])[1] if len(self.ways) > 1 else None
-            mixing = self._mixes(self.join(group[-1:]), last)
+            mixing = self.apart() or self._mixes(self.join(group[-1:]), last)
         right: list[tuple[float, int, Outcome]] = []
         for index, way in enumerate(() if mixing else self.ways):
             started = time.perf_counter()
@@ -150,19 +152,24 @@ class Packing(Generic[Point]):
 
     def _mixes(self, point: Tensors, alone: Outcome) -> bool:
         """Whether a batch of other values in the same pass changes what the model says of a point."""
-        other = tuple(0.5 - 1.5 * t.roll(1, 0) if t.is_floating_point() else t.roll(1, 0) for t in point)
         try:
-            outcome = self.ways[-1](tuple(map(torch.cat, zip(point, other, strict=True))), 2, slice(0, self.n))
+            other = tuple(0.5 - 1.5 * t.roll(1, 0) if t.is_floating_point() else t.roll(1, 0) for t in point)
+            mixed, twice = (
+                self.ways[-1](tuple(map(torch.cat, zip(point, beside, strict=True))), 2, slice(0, self.n))
+                for beside in (other, point)
+            )
         except Exception:  # noqa: BLE001 - such values may be refused, which says nothing
             return False
-        return outcome.fits(2 * self.n) and not outcome.split(2)[0].close(alone)
+        if not (mixed.fits(2 * self.n) and twice.fits(2 * self.n)):
+            return False
+        return not (mixed.split(2)[0].close(twice.split(2)[0], rounding=1) and twice.split(2)[0].close(alone))
 
     def _alone(self, point: Point) -> tuple[list[Point], Outcome]:
         return [point], self.ways[-1](self.join([point]), 1, slice(0, self.n))
 
     def _packed(self, group: list[Point], evaluate: Evaluate) -> Outcome:
         """Several points in one pass, or one point in several passes."""
-        limit, rows = self.n if self.apart else self.sizing.rows, len(group) * self.n
+        limit, rows = self.n if self.whole else self.sizing.rows, len(group) * self.n
         tensors = self.join(group)
         if (len(group) > 1 or self.n > limit) and any(t.shape[:1] != (rows,) for t in tensors):
             raise UnpackableError

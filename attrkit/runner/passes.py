@@ -23,6 +23,7 @@ from attrkit.runner.columns import columns
 from attrkit.runner.isolation import Forward
 from attrkit.runner.packing import Outcome, UnpackableError
 from attrkit.runner.taps import EnoughError, Tap, leaf_of, place, stop_after
+from attrkit.runner.watch import Watch
 from attrkit.targets import output_tensor
 
 
@@ -102,7 +103,7 @@ class Passes:
             neurons = self._neurons(problem, stack)
             output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if problem.through else neurons)
             at = self._captured(taps) if taps else at
-            _check_floating(taps)
+            check_floating((str(tap.layer), tuple(tap.seen)) for tap in taps)
             value = self._objective(problem, output, neurons, copies, part)
             if rules:
                 rules.audit(value)
@@ -119,6 +120,8 @@ class Passes:
         Raises:
             UsageError: an operation below the site has no forward-mode derivative.
         """
+        for name, given in zip(problem.arguments.names, problem.inputs, strict=True):
+            _leaf(name, given[:0])  # which refuses integers
         points, directions = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
         with torch.enable_grad(), ExitStack() as stack, forward_ad.dual_level():
             pairs = zip(problem.arguments.names, points, directions, strict=True)
@@ -169,6 +172,8 @@ class Passes:
             if not gradient:
                 return Outcome(value)
             found = self._differentiated(problem, value, stacked, [])
+            if problem.objectives:  # which stand between copies and rows now
+                found = tuple(g.movedim(1, 2) for g in found)
         return Outcome(value.detach(), tensors, tuple(g.flatten(0, 1) for g in found))
 
     def call(
@@ -176,10 +181,16 @@ class Passes:
     ) -> Any:
         """The model's output; None where the pass ends early, after the taps ``stop``, as far as that is known to be safe."""
         args, kwargs = problem.arguments.call(inputs, copies, part)
+        learnt, shapes = self.forward.learnt, _shapes(problem)
         if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
             stop_after(wanted)
         try:
-            output = self.forward(*args, **kwargs)
+            if shapes in learnt.decides:
+                output = self.forward(*args, **kwargs)
+            else:
+                with Watch(inputs) as watch:
+                    output = self.forward(*args, **kwargs)
+                learnt.decides[shapes] = watch.decides
         except EnoughError:
             return None
         except (RuntimeError, IndexError, TypeError) as error:
@@ -188,12 +199,18 @@ class Passes:
                 raise
             raise explained from error
         for tap in taps:
-            self.forward.learnt.calls.setdefault(_shaped(problem, tap.layer), set()).add(tap.calls)
+            learnt.calls.setdefault((tap.layer.key, shapes), set()).add(tap.calls)
         return output
+
+    def apart(self, problem: Problem) -> bool:
+        """Whether what is known of the model forbids that points share a pass."""
+        return self.forward.training or self.forward.learnt.decides.get(_shapes(problem), False)
 
     def _runs_once(self, problem: Problem, layer: ModuleLayer) -> bool:
         """Whether nothing of interest happens at a layer after its next call: in every whole pass there was only one."""
-        return layer.call is not None or self.forward.learnt.calls.get(_shaped(problem, layer)) == {1}
+        learnt, shapes = self.forward.learnt, _shapes(problem)
+        known = learnt.calls.get((layer.key, shapes)) == {1} and not learnt.decides.get(shapes, True)
+        return layer.call is not None or known
 
     @classmethod
     def _objective(cls, problem: Problem, output: Any, neurons: list[Tap], copies: int, part: slice) -> Tensor:
@@ -219,7 +236,8 @@ class Passes:
         if not value.requires_grad and problem.layers:
             names = ", ".join(repr(str(layer)) for layer in problem.layers)
             self._warn_once(f"the objective does not depend on layer {names} in a way that torch can differentiate: its")
-            return tuple(map(torch.zeros_like, at))
+            zeros = tuple(map(torch.zeros_like, at))
+            return tuple(torch.stack([z] * value.shape[1], 1) for z in zeros) if value.dim() > 1 else zeros
         if not value.requires_grad:
             what = "neuron: what is explained" if neurons else "the model's output"
             raise UsageError(
@@ -227,7 +245,10 @@ class Passes:
                 "under no_grad, or by operations on integers); use a method that needs no gradient, like feature_ablation"
             )
         if value.dim() > 1:
-            return columns(value, at, self.forward.learnt)
+            found = columns(value, at, self.forward.learnt)
+            if not all(bool(g.any()) for g in found):  # there may be some on which nothing depends
+                self._filled(problem, at, torch.autograd.grad(value.sum(), at, allow_unused=True))
+            return found
         options = {"allow_unused": True, **self.grad_options}
         if not (problem.through and neurons):
             return self._filled(problem, at, torch.autograd.grad(value.sum(), at, **options))
@@ -245,8 +266,9 @@ class Passes:
         if all(g is not None for g in gradient):
             return cast("Tensors", gradient)
         if problem.layers:
-            counts = [(f"layer {str(layer)!r}", self.sizes[layer]) for layer in problem.layers]
-            names = [name if count == 1 else f"{name}[{i}]" for name, count in counts for i in range(count)]
+            counts = [(str(layer), self.sizes[layer]) for layer in problem.layers]
+            each = [name if count == 1 else f"{name}[{i}]" for name, count in counts for i in range(count)]
+            names = [f"layer {name!r}" for name in each]
         else:
             names = [f"input {name!r}" for name in problem.arguments.names]
         for name, g in zip(names, gradient, strict=True):
@@ -284,18 +306,18 @@ class Passes:
         return taps
 
 
-def _shaped(problem: Problem, layer: ModuleLayer) -> Any:
-    """A layer, and all of the inputs that its number of calls may depend on, save their values."""
-    others = (v for v in (*problem.arguments.extra, *problem.arguments.fixed.values()) if isinstance(v, Tensor))
-    return layer.key, tuple((t.shape[1:], t.dtype) for t in (*problem.inputs, *others))
+def _shapes(problem: Problem) -> Any:
+    """All of the arguments that a forward pass may depend on, save the values of tensors and the size of the batch."""
+    return tuple((t.shape[1:], t.dtype) for t in problem.inputs), problem.arguments.kind
 
 
-def _check_floating(taps: Iterable[Tap]) -> None:
-    for tap in taps:
-        if not any(t.is_floating_point() for t in tap.seen):
-            dtypes = ", ".join({str(t.dtype) for t in tap.seen})
+def check_floating(layers: Iterable[tuple[str, Tensors]]) -> None:
+    """Raise UsageTypeError for a layer whose value is integers, at which no gradient can be taken."""
+    for name, value in layers:
+        if not any(t.is_floating_point() for t in value):
+            dtypes = ", ".join({str(t.dtype) for t in value})
             raise UsageTypeError(
-                f"layer {tap.layer}: its value has dtype {dtypes}, at which no gradient can be taken; "
+                f"layer {name}: its value has dtype {dtypes}, at which no gradient can be taken; "
                 "attribute to what comes out of it, or use a method that needs no gradient, like feature_ablation"
             )
 

@@ -15,14 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attrkit.completeness import ends, gaps
-from attrkit.errors import AttrkitError, RulesetError, warn
-from attrkit.problem import Inner, Problem
+from attrkit.errors import AttrkitError, RulesetError, UsageError, warn
+from attrkit.problem import Inner, Objective, Problem
 from attrkit.propagation import Rewriter, Row, bound
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.executors import Serial
 from attrkit.runner.learnt import Habit
 from attrkit.runner.packing import Evaluate, Outcome, Packing, Point, together
-from attrkit.runner.passes import Passes
+from attrkit.runner.passes import Passes, check_floating
 from attrkit.runner.path import interpolated, weighted
 from attrkit.runner.sizing import Sizing
 from attrkit.runner.taps import leaf_of
@@ -71,6 +71,7 @@ class Runner:
     progress: str = ""
     report: tuple[Row, ...] = ()
     counts: Counter[str] = attrs.field(factory=Counter)  # in examples
+    adds_up: bool = True  # whether what was propagated is relevance, which adds up to the objective
     gaps: list[Tensor] | None = None  # the convergence delta of each sample of a wrapped method; None where nobody asks
 
     def sites(self, problem: Problem, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]:
@@ -112,6 +113,7 @@ class Runner:
         """The weighted sum of the objective's gradients at places of a straight path; ``rule`` gives places and weights."""
         if not moving_inputs:
             _check_moved(problem)
+            check_floating((str(layer), problem.point) for layer in problem.layers[:1])
         start, end = ends
         total: Tensors = ()
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
@@ -121,6 +123,8 @@ class Runner:
             if not problem.layers:
                 self._note_ends(problem, [place for place, _ in group], pack)
             added = tuple(weighted(g, [weight for _, weight in group]) for g in pack.gradient)
+            if total and [t.shape for t in total] != [t.shape for t in added]:
+                raise UsageError("layer: the shape of its value changes along the path, so that gradients do not add up")
             total = tuple(map(torch.add, total, added)) if total else added
         return total
 
@@ -188,15 +192,18 @@ class Runner:
 
     def _gap(self, problem: Problem, values: Tensors) -> Tensor:
         """The convergence delta of each row."""
-        found = gaps(values, [len(values)], *ends(problem, compared=problem.compares))
-        return values[0].new_full((len(values[0]),), torch.nan) if found is None else found
+        counts = [self.passes.sizes[layer] for layer in problem.layers] or [len(values)]
+        found = gaps(values, counts, *ends(problem, compared=problem.compares))
+        if found is None:
+            return values[0].new_full((len(values[0]),), torch.nan)
+        return found.T  # rows first; of several layers the layers after
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Objective and relevance at the site, for the inputs; one backward pass for each layer of the site."""
         rules = self._bound(problem, ruleset, parameters)
         sites = [attrs.evolve(problem, layers=(layer,)) for layer in problem.layers] or [problem]
         outcomes = [self._propagated(site, rules) for site in sites]
-        self.report = tuple(rules.report)
+        self.report, self.adds_up = tuple(rules.report), rules.binding.carries == "relevance"
         for line in self._unused(rules):
             warn(line)
         problem.__dict__.setdefault("point", tuple(t for o in outcomes for t in o.at))
@@ -262,7 +269,8 @@ class Runner:
         n, habit = len(problem.arguments), self._habit(problem, kind)
         bound = self.rows if kind in _PASSES else bound
         sizing = habit.sizing if bound is None else Sizing(n, bound, problem.inputs[0].device)
-        return Packing(n, tuple(ways), join, sizing, habit, self.passes.forward.training, self._uncounted)
+        apart, whole = partial(self.passes.apart, problem), self.passes.forward.training
+        return Packing(n, tuple(ways), join, sizing, habit, apart, whole, self._uncounted)
 
     def _shown(self, each: Iterator[T], total: int | None, progress: str = "") -> Iterator[T]:
         """The same, behind a progress bar where one is wanted."""
@@ -289,12 +297,14 @@ class Runner:
         return -(-self.counts[kind] // self.batch) if self.batch else 0
 
     def _habit(self, problem: Problem, kind: str) -> Habit:
-        """What was learnt of passes like these in earlier calls."""
-        tensors = problem.inputs
+        """What was learnt of passes like these: their size by shape, how they are shared by what they are for too."""
+        learnt, tensors = self.passes.forward.learnt, problem.inputs
         site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
         about = (kind, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
-        fresh = Habit(Sizing(len(problem.arguments), None, tensors[0].device))
-        return self.passes.forward.learnt.habits.setdefault(about, fresh)
+        sizing = learnt.sizes.setdefault(about, Sizing(len(problem.arguments), None, tensors[0].device))
+        objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
+        aims = frozenset(key for objective in objectives for key in objective.aims())
+        return learnt.habits.setdefault((about, problem.arguments.kind, aims), Habit(sizing))
 
 
 def _label(inner: Inner) -> str:

@@ -17,6 +17,10 @@ from attrkit.runner.path import interpolated
 from attrkit.runner.runner import Runner
 
 
+class UnsharedError(Exception):
+    """The model does not answer each example, so that objectives have to be explained one by one."""
+
+
 @attrs.frozen
 class Sharing:
     """Runs problems whose rows are examples of ``base``, each row about one of its objectives. Implements the Runner protocol.
@@ -176,6 +180,8 @@ def _folded(point: Tensors, order: Tensor) -> Tensors | bool:
 
 def _unfolded(t: Tensor, order: Tensor) -> Tensor:
     """From shape (rows, objectives, ...) to one row for each of both, where ``order`` says."""
+    if len(t) != order.shape[1]:
+        raise UnsharedError
     return t.transpose(0, 1).flatten(0, 1)[order.flatten().argsort().to(t.device)]
 
 

@@ -43,7 +43,7 @@ class Tap:
     onward: Callable[[Tensor], Tensor] = torch.clone
     seen: list[Tensor] = attrs.field(factory=list)
     calls: int = 0
-    tangents: list[Tensor] | None = None  # where given: of what was seen; the model goes on without
+    tangents: list[Tensor] | None = None  # where given: of what was seen, in forward-mode differentiation
     enough: Callable[[], None] | None = None  # called after each call that was captured
 
     def __call__(self, value: Any) -> Any:
@@ -63,7 +63,10 @@ class Tap:
         self.seen += tensors
         if self.enough:
             self.enough()
-        return self.layer.write(value, tuple(self.onward(t) if t.is_leaf else t.clone() for t in tensors))
+        onward = tuple(self.onward(t) if t.is_leaf else t.clone() for t in tensors)
+        if self.tangents is not None:  # for further layers above
+            onward = tuple(forward_ad.make_dual(t, d) for t, d in zip(onward, self.tangents[-len(onward) :], strict=True))
+        return self.layer.write(value, onward)
 
     def captured(self) -> Tensors:
         """What was seen. Raises UsageError when the layer never ran, or ran another number of times than expected."""

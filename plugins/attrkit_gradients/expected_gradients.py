@@ -14,18 +14,20 @@ def _plan(problem: Problem, example: int, n: int) -> tuple[Tensor, Tensor]:
     """For one example, the position of each of ``n`` samples on its path, and the row of the background it starts from.
 
     Each of n equal parts of the path gets one position. Rows come in random order, none again before all have had their turn.
-    Where there are twice as many samples as rows, two of them share a row, at places that mirror each other.
+    Where there are samples enough for every row to have two, two share a row, at places that mirror each other.
     """
     generator = problem.generator(0, example)
     count = len(problem.background[0]) if problem.background else 1
     draw = torch.rand(n, generator=generator, dtype=torch.float64)
     turns = torch.cat([torch.randperm(count, generator=generator) for _ in range(-(-n // count))])
-    samples = torch.arange(n)
-    if n < 2 * count:
-        return (samples + draw) / n, turns[:n]
-    mirrored = torch.minimum(samples, n - 1 - samples)
-    position = (mirrored + draw[mirrored]) / n
-    return torch.where(samples == mirrored, position, 1 - position), turns[mirrored]
+    position, paired = (torch.arange(n) + draw) / n, n // (2 * count) * count
+    some = torch.randperm(n // 2, generator=generator)[:paired]  # of the pairs of parts that mirror each other
+    position[n - 1 - some] = 1 - position[some]
+    rows, single = torch.empty(n, dtype=torch.long), torch.ones(n, dtype=torch.bool)
+    rows[some], rows[n - 1 - some] = turns[:paired], turns[:paired]
+    single[some], single[n - 1 - some] = False, False
+    rows[single] = turns[paired : paired + n - 2 * paired]
+    return position, rows
 
 
 @method(

@@ -28,8 +28,18 @@ def deviations(stdevs: Deviations, count: int) -> tuple[float, ...]:
 
 
 def noisy(problem: Problem, stdevs: tuple[float, ...], sample: int) -> Tensors:
-    """The inputs with normal noise added; those without a deviation as they are, integers as floating-point numbers."""
+    """The inputs with normal noise added; those without a deviation as they are.
+
+    Raises:
+        UsageTypeError: an input with a deviation holds integers, like numbers of tokens.
+    """
     if not any(stdevs):
         return problem.inputs
+    for x, s in zip(problem.inputs, stdevs, strict=True):
+        if s and not x.is_floating_point():
+            raise UsageTypeError(
+                f"stdevs: noise cannot be added to an input of {x.dtype}; make it a floating-point number where it stands for a "
+                "quantity, or set its stdevs to 0"
+            )
     drawn = zip(problem.inputs, problem.normal(sample, problem.inputs), stdevs, strict=True)
     return tuple(x + s * e if s else x for x, e, s in drawn)

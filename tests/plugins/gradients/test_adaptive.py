@@ -65,7 +65,7 @@ def complete(found, tol):
 # Complete within tol.
 
 
-@pytest.mark.parametrize("tol", [0.3, 1e-2, 1e-4, 1e-7, 1e-11])
+@pytest.mark.parametrize("tol", [0.3, 1e-3, 1e-6, 1e-11])
 @pytest.mark.parametrize("place", [{}, {"layer": "0"}, {"layer": "1"}, {"layer": "2", "attribute_to_layer_input": True}])
 def test_attributions_add_up_within_tol_for_each_example(auto, model, tol, place):
     found = auto(model, 3 * X, baselines=B, target=TARGETS, tol=tol, **place)
@@ -243,7 +243,7 @@ def test_examples_that_stop_leave_the_others_as_they_were(explain, auto):
     same(only(together), only(exact), 1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4, 9, 1000])
+@pytest.mark.parametrize("rows", [1, 3, 9])
 def test_the_chunk_size_changes_nothing(auto, model, rows):
     for place in ({}, {"layer": "1"}):
         given = {"baselines": B, "target": TARGETS, "tol": 1e-6, **place}
@@ -521,7 +521,7 @@ def test_each_rule_has_its_nodes_and_weights(attribute, model, name, rule):
 def test_few_points_are_enough_where_the_model_is_smooth(attribute, activation):
     model = built(lambda: nn.Sequential(nn.Linear(5, 6), activation(), nn.Linear(6, 6), activation(), nn.Linear(6, 2)))
     made = attribute("LayerConductance", model, model[1])
-    exact = made(X, B, 0, n_steps=2000)
+    exact = made(X, B, 0, n_steps=2000, method="riemann_trapezoid")
     by_differences, by_derivatives = (
         (made(X, B, 0, n_steps=8, method=method) - exact).abs().max() for method in ("gausslegendre", FORWARD)
     )
@@ -602,7 +602,7 @@ def test_what_goes_around_the_layer_counts_only_where_it_passes_through(attribut
     same(found, total)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4, 9, 1000])
+@pytest.mark.parametrize("rows", [1, 3, 9])
 def test_the_chunk_size_changes_nothing_of_it(explain, model, rows):
     given = {"layer": "1", "baselines": B, "target": TARGETS, "n_steps": 7, "options": {"method": FORWARD}}
     same(

@@ -20,11 +20,10 @@ IDS = torch.tensor([[1, 2, 3]])
 
 METHODS = ["saliency", "input_x_gradient", "integrated_gradients", "conductance", "internal_influence"]
 PLACES = {"inputs": {}, "layer": {"layer": "2"}, "neuron": {"layer": "2", "neuron": 1}}
-everywhere = pytest.mark.parametrize(
-    ("method", "place"), [(m, p) for m in METHODS for p in PLACES if m != "internal_influence" or p == "layer"]
-)
-SOME = ["saliency", "integrated_gradients", "conductance"]  # they share no more than the runner
+AGAINST = ["integrated_gradients", "conductance"]  # a baseline
+SOME = ["saliency", "integrated_gradients"]  # they share no more than the runner
 at_inputs = pytest.mark.parametrize("method", SOME)
+at_layers = pytest.mark.parametrize("method", ["saliency", "internal_influence"])
 
 
 class Idle(nn.Module):
@@ -98,7 +97,8 @@ MISFITS = {
 }
 
 
-@everywhere
+@at_inputs
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("misfit", MISFITS)
 def test_inputs_that_do_not_fit_the_model_are_described(explain, model, method, place, misfit):
     given, message = MISFITS[misfit]
@@ -117,22 +117,36 @@ def test_inputs_with_batches_that_differ_are_all_described(explain, method):
     refused(lambda: explain(built(TwoInputs), {"a": a, "b": b[:2]}, method, target=0), ModelError, message)
 
 
-@at_inputs
-def test_inputs_with_batches_that_differ_are_refused_where_the_model_takes_them(explain, method):
-    refused(lambda: explain(lambda a, b: a.sum(1) + b.sum(), (a, b[:2]), method), UsageError, r"inputs.*\b3\b.*\b2\b")
+def product(a, b):
+    return (a**2 * b**3).sum(1)
 
 
-@pytest.mark.parametrize(
-    ("method", "error", "message"),
-    [
-        ("saliency", UsageTypeError, "inputs: 'input' has dtype torch.bool, at which no gradient can be taken; attribute to"),
-        ("input_x_gradient", UsageTypeError, "inputs: 'input' has dtype torch.bool, at which no gradient can be taken"),
-        ("integrated_gradients", UsageTypeError, "torch.bool"),
-        ("conductance", UsageTypeError, "torch.bool"),
-    ],
-)
-def test_no_gradient_at_booleans(explain, model, method, error, message):
-    refused(lambda: explain(model, x > 0, method, target=0), error, message)
+@pytest.mark.parametrize(("method", "options"), [("saliency", {"abs": False}), ("integrated_gradients", {})])
+def test_an_input_that_the_model_broadcasts_is_explained_as_if_it_were_expanded(explain, method, options):
+    row = draw(1, 4, seed=4)
+    of_all, of_row = explain(product, (a, row), method, **options).values.values()
+    expected, of_rows = explain(product, (a, row.expand(3, 4)), method, **options).values.values()
+    assert of_row.shape == (1, 4)
+    torch.testing.assert_close(of_all, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(of_row, of_rows.sum(0, keepdim=True), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS[:4])
+def test_no_gradient_at_booleans(explain, model, method):
+    at = "at which no gradient can be taken; attribute to a layer"
+    between = "and the model does not take the torch.float32 between it and the baseline; attribute to a layer"
+    message = f"inputs: 'input' has dtype torch.bool, {between if method in AGAINST else at}"
+    refused(lambda: explain(model, x > 0, method, target=0), UsageTypeError, message)
+
+
+@pytest.mark.xfail(strict=True, reason="the difference of baseline and point subtracts booleans")
+@pytest.mark.parametrize("method", ["integrated_gradients", "conductance"])
+def test_booleans_on_a_path_are_floats(explain, model, method):
+    def forward(x):
+        return model(x.double())
+
+    found, same = (only(explain(forward, given, method, target=0)) for given in (x > 0, (x > 0).float()))
+    torch.testing.assert_close(found, same)
 
 
 WRONG_INPUTS = [
@@ -140,7 +154,7 @@ WRONG_INPUTS = [
     (TwoInputs, {}, UsageTypeError, "inputs is a mapping without tensors; give the tensors to explain by argument name"),
     (TwoInputs, {"a": 1, "b": None}, UsageTypeError, "inputs is a mapping without tensors"),
     (TwoInputs, (a, b.numpy()), UsageTypeError, r"inputs\[1\] must be a tensor, got ndarray; convert it with torch.as_tensor"),
-    (TwoInputs, [a, b], UsageTypeError, "tuple"),
+    (TwoInputs, [a, b], UsageTypeError, "inputs must be a tensor, got list; give several tensors as a tuple"),
 ]  # fmt: skip
 
 
@@ -166,18 +180,15 @@ def test_arguments_that_the_model_does_not_have_are_named(explain, inputs, messa
 
 
 def test_a_class_of_attr_does_not_drop_what_a_mapping_holds():
-    try:
-        found = attrkit.attr.Saliency(built(TwoInputs)).attribute({"a": a, "b": b}, target=0)
-    except UsageTypeError:
-        return  # to refuse mappings would be fine too
-    assert [tuple(t.shape) for t in (found.values() if isinstance(found, dict) else found)] == [(3, 4), (3, 2, 3)]
+    found = attrkit.attr.Saliency(built(TwoInputs)).attribute({"a": a, "b": b}, target=0)
+    assert {name: tuple(t.shape) for name, t in found.items()} == {"a": (3, 4), "b": (3, 2, 3)}
 
 
 # The model.
 
 
 def test_a_class_in_place_of_a_model(explain):
-    refused(lambda: explain(nn.Linear, x, "saliency", target=0), UsageTypeError, "model.*class")
+    refused(lambda: explain(nn.Linear, x, "saliency", target=0), UsageTypeError, "model must be .*, got the class Linear; make")
 
 
 @at_inputs
@@ -222,22 +233,25 @@ def test_an_output_that_cannot_be_differentiated_is_refused_with_a_way_out(expla
 
 @pytest.mark.parametrize("output", ["argmax", "detached"])
 @pytest.mark.parametrize("method", METHODS)
-def test_an_output_that_cannot_be_differentiated_is_refused_at_a_layer_too(explain, model, method, output):
+def test_an_output_that_cannot_be_differentiated_gives_zeros_at_a_layer_and_a_warning(model, method, output):
     change, target = NOT_DIFFERENTIABLE[output]
-    refused(lambda: explain(lambda x: change(model(x)), x, method, target=target, layer=model[2]), UsageError, "differentiate")
+    with pytest.warns(AttrkitWarning) as caught:
+        found = attrkit.explain(lambda x: change(model(x)), x, method, target=target, layer=model[2])
+    message = "the objective does not depend on layer 'Linear' in a way that torch can differentiate: its attributions are 0"
+    assert [str(w.message) for w in caught] == [message]
+    assert found.warnings == (message,)
+    assert torch.equal(only(found), torch.zeros(3, 6, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        ("saliency"),
-        ("integrated_gradients"),
-        ("conductance"),
-    ],
-)
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "conductance"])
 def test_a_neuron_that_cannot_be_differentiated(explain, model, method):
-    given = {"target": 0, "layer": "2", "neuron": lambda v: v[:, 0].detach()}
-    refused(lambda: explain(model, x, method, **given), UsageError, "neuron.*differentiate")
+    of_output = "neuron: what is explained does not depend on the inputs in a way that torch can differentiate .detached"
+    of_layer = "neuron: what the function returns does not depend on the layer's value, or is detached from it"
+    refused(
+        lambda: explain(model, x, method, target=0, layer="2", neuron=lambda v: v[:, 0].detach()),
+        UsageError,
+        of_layer if method == "conductance" else of_output,
+    )
 
 
 # Targets.
@@ -266,8 +280,8 @@ def matrix(x):
         (matrix, [(0, 0), (1,), (0, 1)], UsageTypeError, "target must be an int, a tuple of ints, a list of ints or of tuples"),
         (matrix, lambda y: y[:, 0, 0], UsageTypeError, "target must be an int, .* got <function"),
         (matrix, {"class": 1}, UsageTypeError, "target must be an int, .* got {'class': 1}"),
-        (lambda x: x.sum(), 0, UsageError, "leave|None"),
-        (lambda x: x.sum(1), 0, UsageError, "leave|None"),
+        (lambda x: x.sum(), 0, UsageError, r"target 0 has 1 indices, .* has 0 dimensions \(\); leave target out"),
+        (lambda x: x.sum(1), 0, UsageError, "; leave target out"),
     ],
 )
 def test_targets_that_do_not_fit(explain, method, output, target, error, message):
@@ -283,7 +297,7 @@ def test_numpy_s_integers_are_targets(explain, model, target):
 # Layers.
 
 
-@pytest.mark.parametrize("method", METHODS)
+@at_layers
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
@@ -299,13 +313,13 @@ def test_layers_that_are_not_there(explain, method, layer, error, message):
     refused(lambda: explain(built(Idle), x, method, target=0, layer=layer), error, message)
 
 
-@pytest.mark.parametrize("method", METHODS[:4])
+@pytest.mark.parametrize("method", ["saliency", "conductance"])
 def test_a_neuron_of_a_layer_that_never_runs(explain, method):
     message = "layer 'idle' never ran in the model's forward pass; choose one that does"
     refused(lambda: explain(built(Idle), x, method, target=0, layer="idle", neuron=0), UsageError, message)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@at_layers
 def test_a_module_of_another_model_never_runs_in_a_function(explain, model, method):
     other = nn.Linear(5, 3)
     refused(
@@ -326,25 +340,35 @@ def test_internal_influence_is_of_layers(explain, model, neuron):
 
 
 def test_an_empty_list_of_layers(model):
-    refused(lambda: attrkit.explain(model, x, "saliency", target=0, layer=[]), UsageError, "layer.*empty")
-    refused(lambda: attrkit.attr.LayerSaliency(model, []).attribute(x, target=0), UsageError, "layer.*empty")
+    message = "layer: an empty list names no layer; give at least one, or leave it out"
+    refused(lambda: attrkit.explain(model, x, "saliency", target=0, layer=[]), UsageError, message)
+    refused(lambda: attrkit.explain(model, x, "saliency", target=0, layer=[], neuron=0), UsageError, message)
+    message = "layer: LayerSaliency was given an empty list; give at least one"
+    refused(lambda: attrkit.attr.LayerSaliency(model, []).attribute(x, target=0), UsageError, message)
 
 
-def test_a_layer_that_is_named_twice(model):
-    try:
-        found = attrkit.explain(model, x, "conductance", target=0, layer=["2", "2"])
-    except UsageError:
-        return  # to refuse it would be fine too
-    assert len(found.values) == len(found.delta.reshape(-1, 3))
+def test_a_layer_that_is_named_twice(explain, model):
+    message = "layer: one of the layers is named twice; name each once"
+    refused(lambda: explain(model, x, "conductance", target=0, layer=["2", "2"]), UsageError, message)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_layer_that_passes_on_no_tensor(explain, method):
-    message = "layer 'names' passes on no tensor"
-    refused(lambda: explain(built(Idle), x, method, target=0, layer="names"), UsageError, message)
+@at_layers
+@pytest.mark.parametrize("neuron", [{}, {"neuron": 0}], ids=["layer", "neuron"])
+def test_a_layer_that_passes_on_no_tensor(explain, method, neuron):
+    method = "conductance" if neuron and method == "internal_influence" else method
+    message = "layer 'names' passes on no tensor; choose one that does"
+    refused(lambda: explain(built(Idle), x, method, target=0, layer="names", **neuron), UsageError, message)
 
 
-@pytest.mark.parametrize("method", METHODS[2:])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "saliency",
+        pytest.param("integrated_gradients", marks=pytest.mark.xfail(strict=True, reason="it has no rows to share a pass by")),
+        pytest.param("conductance", marks=pytest.mark.xfail(strict=True, reason="the same")),
+        "internal_influence",
+    ],
+)
 def test_a_layer_that_passes_on_one_number(explain, method):
     try:
         found = explain(built(Idle), x, method, target=0, layer="mean")
@@ -357,45 +381,56 @@ def test_the_input_of_no_layer(explain, model):
     refused(
         lambda: explain(model, x, "saliency", target=0, attribute_to_layer_input=True),
         UsageError,
-        "attribute_to_layer_input needs layer=",
+        "attribute_to_layer_input needs layer=, the layer whose input it is",
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("saliency", "layer embedding: its value has dtype torch.int64, at which no gradient can be taken; attribute to what"),
+        pytest.param(
+            "integrated_gradients",
+            "torch.int64",
+            marks=pytest.mark.xfail(strict=True, reason="torch's error about the dtype of indices comes through"),
+        ),
+        ("conductance", "'ids' has dtype torch.int64, and the model does not take the torch.float32 between it and"),
+    ],
+)
+def test_integers_that_go_into_a_layer(explain, method, message):
+    refused(
+        lambda: explain(built(Tokens), IDS, method, target=0, layer="embedding", attribute_to_layer_input=True),
+        UsageTypeError,
+        message,
+    )
+
+
+CHANGING = "for the baseline, which cannot be compared; choose another layer, one call of it"
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "conductance"])
+def test_a_layer_that_runs_more_often_for_the_inputs_than_for_the_baseline(explain, method):
+    shapes = ", ".join([r"\(3, 5\)"] * 4)
+    message = rf"layer: its value has shapes \[{shapes}\] for the inputs and \[\(3, 5\)\] {CHANGING}"
+    refused(lambda: explain(built(Again), x, method, target=0, layer="mix", internal_batch_size=3), UsageError, message)
 
 
 @pytest.mark.parametrize(
     "method",
     [
-        ("saliency"),
-        ("input_x_gradient"),
-        ("integrated_gradients"),
-        ("conductance"),
-        ("internal_influence"),
+        "integrated_gradients",
+        "conductance",
+        pytest.param(
+            "internal_influence", marks=pytest.mark.xfail(strict=True, reason="torch's error about sizes comes through")
+        ),
     ],
 )
-def test_integers_that_go_into_a_layer(explain, method):
-    refused(
-        lambda: explain(built(Tokens), IDS, method, target=0, layer="embedding", attribute_to_layer_input=True),
-        UsageTypeError,
-        "torch.int64",
-    )
-
-
-@pytest.mark.parametrize("method", METHODS[2:4])
-def test_a_layer_that_runs_more_often_for_the_inputs_than_for_the_baseline(explain, method):
-    refused(
-        lambda: explain(built(Again), x, method, target=0, layer="mix", internal_batch_size=3),
-        UsageError,
-        r"layer 'mix'.*\b(1|4)\b.*\b(1|4)\b",
-    )
-
-
-@pytest.mark.parametrize("method", METHODS[2:])
 def test_a_layer_whose_shape_changes_with_the_values(explain, method):
     point = torch.tensor([[1.0, 1, -1], [1, -1, -1]], dtype=torch.float64)
-    refused(
-        lambda: explain(built(Picks), point, method, layer="pick", baselines=1, internal_batch_size=2),
-        UsageError,
-        "layer 'pick'",
-    )
+    message = rf"layer: its value has shapes \[\(3,\)\] for the inputs and \[\(6,\)\] {CHANGING}"
+    if method == "internal_influence":
+        message = "layer"  # it compares none with the baseline
+    refused(lambda: explain(built(Picks), point, method, layer="pick", baselines=1, internal_batch_size=2), UsageError, message)
 
 
 # Neurons.
@@ -412,29 +447,24 @@ def test_a_layer_whose_shape_changes_with_the_values(explain, method):
         (torch.tensor(1), UsageTypeError, r"neuron must be an integer, .* got tensor\(1\)"),
         (lambda v: v[:2, 0], UsageError, r"neuron: the function must return one number per example, shape \(3,\), got \(2,\)"),
         (lambda v: None, UsageError, "neuron: the function must return one number per example, .* got NoneType"),
-        ((slice(6, 9),), UsageError, "neuron .* out of range"),
-        ((slice(3, 3),), UsageError, "neuron"),
+        ((slice(6, 9),), UsageError, r"neuron .* is out of range: layer '2' has shape \(6,\) per example"),
+        ((slice(3, 3),), UsageError, r"neuron \(slice\(3, 3, None\),\) .*shape \(6,\) per example"),
     ],
 )
 def test_what_picks_no_neuron_of_a_vector(explain, model, method, neuron, error, message):
     refused(lambda: explain(model, x, method, target=0, layer="2", neuron=neuron), error, message)
 
 
-@pytest.mark.parametrize("layers", [["2", "1"], []])
-def test_a_neuron_is_in_one_layer(explain, model, layers):
-    message = f"neuron needs layer=, the one layer that it is in; got {len(layers)} layers"
-    refused(lambda: explain(model, x, "saliency", target=0, layer=layers, neuron=0), UsageError, message)
-
-
-def test_a_neuron_of_a_layer_that_passes_on_no_tensor(explain):
-    message = "neuron 0: layer 'names' passes on 0 tensors; use a function"
-    refused(lambda: explain(built(Idle), x, "saliency", layer="names", neuron=0), UsageError, message)
+def test_a_neuron_is_in_one_layer(explain, model):
+    message = "neuron needs layer=, the one layer that it is in; got 2 layers"
+    refused(lambda: explain(model, x, "saliency", target=0, layer=["2", "1"], neuron=0), UsageError, message)
 
 
 @pytest.mark.parametrize("name", ["NeuronGradient", "NeuronIntegratedGradients", "NeuronConductance"])
 def test_no_neuron_for_a_class_that_needs_one(attribute, model, name):
     more = {"target": 0} if name == "NeuronConductance" else {}
-    refused(lambda: attribute(name, model, model[2])(x, None, **more), UsageError, "neuron")
+    message = "neuron_selector must be an integer, .* got None"
+    refused(lambda: attribute(name, model, model[2])(x, None, **more), UsageTypeError, message)
 
 
 def test_numpy_s_integers_pick_neurons(explain, model):
@@ -444,8 +474,6 @@ def test_numpy_s_integers_pick_neurons(explain, model):
 
 # Baselines.
 
-AGAINST = ["integrated_gradients", "conductance"]
-
 
 @pytest.mark.parametrize("method", AGAINST)
 @pytest.mark.parametrize(
@@ -453,13 +481,17 @@ AGAINST = ["integrated_gradients", "conductance"]
     [
         (a, UsageIndexError, "baselines has 1 entries, but the input has 2 tensors; give one baseline for each"),
         ((0, 0, 0), UsageIndexError, "baselines has 3 entries, but the input has 2 tensors; give one baseline for each"),
-        ((0, b[:, :1]), UsageError, r"has shape \(3, 1, 3\), .* shape \(3, 2, 3\); give that shape, one example of it"),
-        ((0, b[:2]), UsageError, r"has shape \(2, 2, 3\), .* shape \(3, 2, 3\); give .* \(\(1, 2, 3\)\), or a number"),
-        ((a.numpy(), 0), UsageTypeError, "must be a number or a tensor, got ndarray"),
-        ((0, (1, 2)), UsageTypeError, "must be a number or a tensor, got tuple"),
-        ((0, None), UsageTypeError, "must be a number or a tensor, got NoneType"),
-        ((0, b[:2]), UsageError, r"baselines\[1\]|'b'"),
-        ((0, "zero"), UsageTypeError, r"baselines\[1\]|'b'"),
+        (
+            (0, b[:, :1]),
+            UsageError,
+            r"baselines\[1\] has shape \(3, 1, 3\), .* shape \(3, 2, 3\); give that shape, one example",
+        ),
+        ((0, b[:2]), UsageError, r"baselines\[1\] has shape \(2, 2, 3\), .* give .* \(\(1, 2, 3\)\), or a number"),
+        ((a.numpy(), 0), UsageTypeError, r"baselines\[0\] must be a number or a tensor, got ndarray"),
+        ((0, (1, 2)), UsageTypeError, r"baselines\[1\] must be a number or a tensor, got tuple"),
+        ((0, None), UsageTypeError, r"baselines\[1\] must be a number or a tensor, got NoneType"),
+        ({"bb": 0}, UsageError, "baselines has an entry 'bb', which is no input that is explained; those are: a, b"),
+        ({"b": b[:2]}, UsageError, r"baselines\[(1|'b')\] has shape \(2, 2, 3\)"),
     ],
 )
 def test_baselines_of_two_inputs(explain, method, baselines, error, message):
@@ -474,8 +506,17 @@ def test_the_baseline_of_a_layer_is_one_of_the_inputs(explain, model, method):
 
 @pytest.mark.parametrize("method", AGAINST)
 def test_a_number_of_numpy_is_a_baseline(explain, model, method):
-    found = explain(model, x, method, target=0, baselines=np.float32(0.5))
-    assert torch.equal(only(found), only(explain(model, x, method, target=0, baselines=0.5)))
+    found, same = (explain(model, x, method, target=0, baselines=value) for value in (np.float32(0.5), 0.5))
+    torch.testing.assert_close(only(found), only(same), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", AGAINST)
+@pytest.mark.parametrize("inputs", [(a, b), {"b": b, "a": a}], ids=["tuple", "mapping"])
+def test_baselines_by_name_leave_the_other_inputs_at_their_own_values(explain, method, inputs):
+    found = explain(built(TwoInputs), inputs, method, target=0, baselines={"a": 0.5})
+    expected = explain(built(TwoInputs), (a, b), method, target=0, baselines=(0.5, b))
+    torch.testing.assert_close(found.values["a"], expected.values["a"], rtol=1e-12, atol=1e-12)
+    assert (found.values["b"] == 0).all()
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
@@ -494,7 +535,9 @@ def test_a_convergence_delta_of_parts_that_do_not_fit(model):
 
 def test_the_start_of_a_convergence_delta_is_called_as_it_is(model):
     delta = attrkit.attr.IntegratedGradients(model).compute_convergence_delta
-    refused(lambda: delta(x, x[:2], x, target=0), UsageError, r"start_point has shape \(2, 5\)")
+    refused(
+        lambda: delta(x, x[:2], x, target=0), UsageError, r"start_point has shape \(2, 5\), but end_point has shape \(3, 5\)"
+    )
 
 
 # Options, and the other arguments.
@@ -522,9 +565,8 @@ def test_the_start_of_a_convergence_delta_is_called_as_it_is(model):
         ("saliency", {"tagret": 0}, UnknownName, "saliency has no option 'tagret'.*Its options: abs=True"),
         (None, {}, UsageTypeError, "method must be the name of a method or its declaration, got NoneType"),
         ("Saliency", {}, UnknownName, "no method 'Saliency'. Did you mean 'saliency'"),
-        ("integrated_gradients", {"n_steps": True}, UsageError, "n_steps must be .*, got True"),
-        ("saliency", {"options": [3]}, UsageTypeError, "options"),
-        ("integrated_gradients", {"internal_batch_size": True}, UsageError, "internal_batch_size must be an integer"),
+        ("saliency", {"options": [3]}, UsageTypeError, "options must be a mapping of option names, got list"),
+        ("integrated_gradients", {"internal_batch_size": True}, UsageError, "internal_batch_size must be an .* got True"),
     ],
 )
 def test_options_that_are_wrong(explain, model, method, given, error, message):
@@ -597,15 +639,17 @@ def test_a_class_that_is_not_there_is_named_with_the_one_that_was_meant():
 
 @pytest.mark.parametrize("given", [{"foo": 1}, 3], ids=["unknown", "no mapping"])
 def test_grad_kwargs_that_are_wrong(attribute, model, given):
-    refused(
-        lambda: attribute("LayerGradientXActivation", model, model[2])(x, 0, grad_kwargs=given), UsageTypeError, "grad_kwargs"
-    )
+    call = attribute("LayerGradientXActivation", model, model[2])
+    message = "grad_kwargs must be a mapping of allow_unused, .* as of torch.autograd.grad, got"
+    refused(lambda: call(x, 0, grad_kwargs=given), UsageTypeError, message)
 
 
 # Results that are not finite.
 
 
-@everywhere
+@pytest.mark.parametrize(
+    ("method", "place"), [(m, p) for m in METHODS for p in PLACES if m != "internal_influence" or p == "layer"]
+)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_attributions_that_are_not_finite_are_counted(model, method, place, value):
     point = x.clone()

@@ -131,15 +131,39 @@ def test_the_same_seed_draws_the_same_and_another_another(asked, call):
 
 
 @drawing
-@pytest.mark.parametrize("rows", [1, 2, 4, 7, 100])
+@pytest.mark.parametrize("rows", [1, 4, 100])
 def test_how_many_rows_share_a_pass_changes_no_draw(asked, call, rows):
     same(asked(call, internal_batch_size=rows, target=TARGETS), asked(call, target=TARGETS))
 
 
 @pytest.mark.parametrize("call", [c for c in CALLS if "nt_samples" in CALLS[c][1]])
-@pytest.mark.parametrize("most", [1, 2, 4, 50])
+@pytest.mark.parametrize("most", [1, 4, 50])
 def test_how_many_copies_are_given_at_once_changes_no_draw(asked, call, most):
     same(asked(call, nt_samples_batch_size=most, target=TARGETS), asked(call, target=TARGETS))
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_no_more_copies_and_rows_are_given_at_once_than_is_asked(explain, registered, most):
+    given, seen = [], []
+
+    @attrkit.method("watching", backward_passes="1")
+    def watching(problem):
+        given.append(len(problem.inputs[0]))
+        return problem.value_and_grad()[1]
+
+    def model(x):
+        seen.append(len(x))
+        return halves(x)
+
+    registered(watching)
+    explain(model, X, "noise_tunnel(watching)", nt_samples=20, nt_samples_batch_size=most)
+    assert max(given) == most * len(X)
+    seen.clear()
+    explain(model, X, "noise_tunnel(watching)", nt_samples=20, internal_batch_size=most)
+    assert max(seen) <= most
+    seen.clear()
+    explain(model, X, "gradient_shap", baselines=ROWS, n_samples=20, internal_batch_size=most)
+    assert max(seen) <= most
 
 
 @drawing
@@ -1091,11 +1115,28 @@ def test_wrappers_wrap_wrapped_methods(explain, model, largest):
     same(other, torch.stack(each).mean(0))
 
 
+def test_an_option_of_both_is_the_wrapper_s(explain):
+    found = explain(lambda x: x @ ROWS[5], X, "noise_tunnel(gradient_shap)", baselines=ROWS[:1], stdevs=0.4, nt_samples=3)
+    same(only(found), torch.stack([(c - ROWS[:1]) * ROWS[5] for (c,) in copies(X, 3, 0.4)]).mean(0))
+    twice = explain(halves, X, "noise_tunnel(noise_tunnel(saliency))", abs=False, stdevs=0.0, nt_samples=400)
+    assert twice.passes == {"forward": 2000, "backward": 2000}  # the inner one has its own five samples
+    assert abs(float((only(twice) - X).std()) * 2000**0.5 - 1) < 0.5  # and its deviation of one
+
+
+@pytest.mark.xfail(strict=True, reason="the gaps of the inner method's samples are collected among those of the outer's")
+def test_deltas_of_each_sample_around_a_method_that_has_samples_itself(model):
+    made = attrkit.attr.NoiseTunnel(attrkit.attr.GradientShap(model))
+    _, delta = made.attribute(X, nt_samples=4, baselines=ROWS, target=0, return_convergence_delta=True, seed=1)
+    assert len(delta) % 12 == 0
+
+
 @pytest.mark.xfail(strict=True, reason="the inner tunnel, a class of the user's own to the outer, draws a seed from torch")
 def test_a_seed_settles_what_a_wrapped_wrapper_draws():
     tunnel = attrkit.attr.NoiseTunnel
     made = tunnel(tunnel(attrkit.attr.Saliency(halves)))
-    same(made.attribute(X, seed=3), made.attribute(X, seed=3))
+    first = made.attribute(X, seed=3)
+    torch.rand(3)
+    same(made.attribute(X, seed=3), first)
 
 
 # A mask for every example.
@@ -1160,10 +1201,6 @@ BAD = [
     ("noise_tunnel", {}, UnknownName,
      r"'noise_tunnel' is a wrapper: it takes a method; ask for it as 'noise_tunnel\(METHOD\)'"),
     ("noise_tunnel()", {}, UnknownName, "no method ''"),
-    ("noise_tunnel(noise_tunnel(saliency))", {}, UsageError,
-     r"noise_tunnel cannot wrap noise_tunnel\(saliency\): both have an option"),
-    ("noise_tunnel(gradient_shap)", {"baselines": ROWS}, UsageError,
-     "noise_tunnel cannot wrap gradient_shap: both have an option 'stdevs'"),
     ("gradient_shap", {}, UsageError,
      "method 'gradient_shap' needs baselines=, a tensor like the inputs with one or more rows"),
     ("expected_gradients", {}, UsageError, "method 'expected_gradients' needs baselines="),

@@ -369,7 +369,6 @@ def test_the_rows_of_a_pass_change_nothing(explain, case, rows):
 
 
 @pytest.mark.filterwarnings("ignore::attrkit.errors.AttrkitWarning")  # as above
-@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of vmap, see below; else it would not be used
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize(("name", "path"), [(name, path) for name, path, _ in LAYERS])
 def test_many_points_share_passes_as_if_each_were_alone(explain, name, path, rows):
@@ -503,6 +502,17 @@ def test_the_attention_mask_of_a_batch_encoding_is_no_part_of_the_baseline(text)
         at_zero = case.chosen(case.model(input_ids=torch.zeros_like(IDS), attention_mask=MASK).logits)
     case.same(found.baseline_output, at_zero)
     assert (found.delta.abs() < 1e-2 * (found.output - at_zero).abs()).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bool])
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
+def test_a_mask_of_any_type_goes_along_and_is_not_explained(explain, text, method, dtype):
+    _, case = text
+    given = {"target": case.target, **METHODS[method]} | with_baseline(method, case)
+    inputs = {"attention_mask": MASK.to(dtype), case.name: case.x}
+    found = explain(case.model, inputs, method, **given)
+    assert list(found.values) == [case.name]
+    case.same(only(found), only(explain(case.model, case.inputs(), method, **given)))
 
 
 def test_a_block_under_a_batch_encoding_is_explained_as_under_a_function_that_holds_the_mask(text):
