@@ -59,8 +59,8 @@ class Around(Attribution):
         for name in given:
             if name not in known and name != "neuron_index":
                 raise UsageTypeError(
-                    f"{type(self).__name__} around {type(inner).__name__} has no parameter {name!r}.{did_you_mean(name, known)} "
-                    f"Parameters: {', '.join(known)}"
+                    f"{type(self).__name__} around {type(inner).__name__} has no parameter {name!r}."
+                    f"{did_you_mean(name, known)} Parameters: {', '.join(known)}"
                 )
 
     def _foreign(self, inputs: Any, rest: Mapping[str, Any], given: dict[str, Any]) -> Any:

@@ -155,7 +155,8 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     counts = [runner.passes.sizes[layer] for layer in problem.layers]
     delta = None
     if runner.gaps:
-        delta = torch.stack(runner.gaps, 1).flatten(0, 1).T
+        delta = torch.stack(runner.gaps, 1).flatten(0, 1)
+        delta = delta.T if delta.dim() == 2 else delta  # of several layers these first
     elif runner.gaps is not None and spec.distribution:
         delta = gaps(values, counts or [len(values)], *drawn_ends(problem))
     elif output is not None and spec.complete != "no" and runner.adds_up and not (problem.through or drawn):
@@ -193,7 +194,9 @@ def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options
             target=problems[k].target,
             output=part(k, whole.output),
             baseline_output=part(k, whole.baseline_output),
-            delta=part(k, whole.delta),
+            delta=part(k, whole.delta)
+            if whole.delta is None or whole.delta.dim() == 1
+            else whole.delta[:, k * n : (k + 1) * n],
         )
 
     return list(map(one, range(len(problems))))

@@ -29,8 +29,9 @@ def ends(problem: Problem, *, compared: bool) -> tuple[Tensor, Tensor | None]:
 
 
 def drawn_ends(problem: Problem) -> tuple[Tensor, Tensor]:
-    """The objective at the point, and at the baseline drawn for each example; or its mean over the whole distribution, where
-    a method drew by itself.
+    """The objective at the point, and at the baseline that was drawn for each example.
+
+    Where a method drew by itself: the objective's mean over the whole distribution.
     """
     at = problem.at_inputs()
     if "start" in vars(problem) or problem.background is None:

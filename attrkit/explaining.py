@@ -145,8 +145,10 @@ def _explained(
     if not isinstance(options or {}, Mapping):
         raise UsageTypeError(f"options must be a mapping of option names, got {type(options).__name__}")
     patterns = (layers,) if isinstance(layers, str) else () if layers is None else layers
-    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
-        raise UsageTypeError(f"layers must be a pattern of paths, like 'encoder.*', or a list of them, got {layers!r}")
+    for pattern in patterns if isinstance(patterns, Sequence) else [patterns]:
+        if not isinstance(pattern, str):
+            got = type(pattern).__name__
+            raise UsageTypeError(f"layers must be a pattern of paths, like 'encoder.*', or a list of them, got {got}")
     listed = _listed(layer)
     if (layer is not None and not listed) or (layers is not None and not layers):
         raise UsageError("layer: an empty list names no layer; give at least one, or leave it out")

@@ -241,7 +241,8 @@ class Problem:
         for name, x in zip(self.arguments.names, self.inputs, strict=True):
             if not x.is_floating_point():
                 raise UsageTypeError(
-                    f"inputs: {name!r} has dtype {x.dtype}, along which nothing can be differentiated; use a method without 'forward_'"
+                    f"inputs: {name!r} has dtype {x.dtype}, along which nothing can be differentiated; use a method "
+                    "without 'forward_'"
                 )
         way = tuple(x - b for x, b in zip(self.inputs, self.start, strict=True))
         points = ((*self.input_lerp(node), *way) for node in nodes)

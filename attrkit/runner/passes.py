@@ -126,7 +126,11 @@ class Passes:
         with torch.enable_grad(), ExitStack() as stack, forward_ad.dual_level():
             pairs = zip(problem.arguments.names, points, directions, strict=True)
             inputs = tuple(forward_ad.make_dual(_leaf(name, x).detach().clone(), d) for name, x, d in pairs)
-            taps = [Tap(layer, leaves=True, tangents=[]) for layer in problem.layers]
+            calls = self.forward.learnt.calls
+            taps = [
+                Tap(layer, leaves=True, tangents=[], expected=max(calls.get((layer.key, _shapes(problem)), {1})))
+                for layer in problem.layers
+            ]
             place(self.forward, taps, stack)
             try:
                 output = self.call(problem, inputs, copies, part, taps)

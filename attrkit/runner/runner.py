@@ -150,6 +150,8 @@ class Runner:
         self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None
     ) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's derivative and the objective's gradient for inputs, each followed by the direction in which it moves."""
+        if len(problem.layers) > 1:  # above a layer the derivative goes no further
+            raise ApartError
         way = partial(self.passes.tangent, problem)
         return ((o.at, o.gradient) for o in self._stream(problem, points, "tangent", [way], total))
 
@@ -196,7 +198,7 @@ class Runner:
         found = gaps(values, counts, *ends(problem, compared=problem.compares))
         if found is None:
             return values[0].new_full((len(values[0]),), torch.nan)
-        return found.T  # rows first; of several layers the layers after
+        return found.T if found.dim() == 2 else found  # rows first, then layers
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
         """Objective and relevance at the site, for the inputs; one backward pass for each layer of the site."""

@@ -44,6 +44,7 @@ class Tap:
     seen: list[Tensor] = attrs.field(factory=list)
     calls: int = 0
     tangents: list[Tensor] | None = None  # where given: of what was seen, in forward-mode differentiation
+    expected: int = 1  # calls, where tangents are taken
     enough: Callable[[], None] | None = None  # called after each call that was captured
 
     def __call__(self, value: Any) -> Any:
@@ -64,7 +65,7 @@ class Tap:
         if self.enough:
             self.enough()
         onward = tuple(self.onward(t) if t.is_leaf else t.clone() for t in tensors)
-        if self.tangents is not None:  # for further layers above
+        if self.tangents is not None and self.calls < self.expected:  # for the calls to come
             onward = tuple(forward_ad.make_dual(t, d) for t, d in zip(onward, self.tangents[-len(onward) :], strict=True))
         return self.layer.write(value, onward)
 

@@ -100,7 +100,7 @@ def _gap(problem: Problem, levels: Levels, level: int, tol: float) -> tuple[Tens
     """How far the sums of attributions are from the changes of the objective, and how far they may be; on the CPU."""
     start, end = levels.ends[0.0].double().cpu(), levels.ends[1.0].double().cpu()
     parts = zip(levels.sums[level], problem.delta, strict=True)
-    total = sum((t * d).flatten(1).sum(1).double().cpu() for t, d in parts)
+    total = torch.stack([(t * d).flatten(1).sum(1).double().cpu() for t, d in parts]).sum(0)
     rounding = 64 * torch.finfo(levels.ends[0.0].dtype).eps * levels.largest
     if len(start) != len(total):  # one output for the batch
         total = total.sum().expand(len(total))

@@ -21,7 +21,7 @@ def _plan(problem: Problem, example: int, n: int) -> tuple[Tensor, Tensor]:
     draw = torch.rand(n, generator=generator, dtype=torch.float64)
     turns = torch.cat([torch.randperm(count, generator=generator) for _ in range(-(-n // count))])
     position, paired = (torch.arange(n) + draw) / n, n // (2 * count) * count
-    some = torch.randperm(n // 2, generator=generator)[:paired]  # of the pairs of parts that mirror each other
+    some = torch.randperm(n // 2, generator=generator)[:paired].sort().values  # of the pairs of parts that mirror each other
     position[n - 1 - some] = 1 - position[some]
     rows, single = torch.empty(n, dtype=torch.long), torch.ones(n, dtype=torch.bool)
     rows[some], rows[n - 1 - some] = turns[:paired], turns[:paired]

@@ -38,8 +38,8 @@ def noisy(problem: Problem, stdevs: tuple[float, ...], sample: int) -> Tensors:
     for x, s in zip(problem.inputs, stdevs, strict=True):
         if s and not x.is_floating_point():
             raise UsageTypeError(
-                f"stdevs: noise cannot be added to an input of {x.dtype}; make it a floating-point number where it stands for a "
-                "quantity, or set its stdevs to 0"
+                f"stdevs: noise cannot be added to an input of {x.dtype}; make it floating-point where it stands for a quantity, "
+                "or set its stdevs to 0"
             )
     drawn = zip(problem.inputs, problem.normal(sample, problem.inputs), stdevs, strict=True)
     return tuple(x + s * e if s else x for x, e, s in drawn)

@@ -23,7 +23,7 @@ def test_no_forward_pass_has_more_perturbations_than_allowed(attribute, per_eval
 
     found = attribute("FeatureAblation", forward)(x, target=0, perturbations_per_eval=per_eval)
     assert max(seen) <= per_eval * batch
-    once = 3 * (per_eval > 1)  # where some share a pass, one is seen alone and beside another batch too, the first time
+    once = 5 * (per_eval > 1)  # where some share a pass, one is seen alone and beside two batches too, the first time
     assert sum(seen) == (7 + once) * batch
     assert len(seen) >= -(-7 // per_eval)
     same(found, attribute("FeatureAblation", model)(x, target=0))
