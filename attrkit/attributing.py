@@ -183,8 +183,8 @@ def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options
     n = len(base.arguments)
     whole = _answered(spec, copies, runner, {k: copies.for_rows(v, n) for k, v in options.items()})
 
-    def part(k: int, t: Tensor | None) -> Tensor | None:
-        return t if t is None or len(t) != n * len(problems) else t[k * n : (k + 1) * n]
+    def part(k: int, t: Tensor | None, dim: int = 0) -> Tensor | None:
+        return t if t is None or t.shape[dim] != n * len(problems) else t.narrow(dim, k * n, n)
 
     def one(k: int) -> Answer:
         return attrs.evolve(
@@ -194,9 +194,7 @@ def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options
             target=problems[k].target,
             output=part(k, whole.output),
             baseline_output=part(k, whole.baseline_output),
-            delta=part(k, whole.delta)
-            if whole.delta is None or whole.delta.dim() == 1
-            else whole.delta[:, k * n : (k + 1) * n],
+            delta=part(k, whole.delta, dim=-1),
         )
 
     return list(map(one, range(len(problems))))

@@ -38,7 +38,7 @@ def noisy(problem: Problem, stdevs: tuple[float, ...], sample: int) -> Tensors:
     for x, s in zip(problem.inputs, stdevs, strict=True):
         if s and not x.is_floating_point():
             raise UsageTypeError(
-                f"stdevs: noise cannot be added to an input of {x.dtype}; make it floating-point where it stands for a quantity, "
+                f"stdevs: noise cannot be added to an input of {x.dtype}; make it floating-point where it is a quantity, "
                 "or set its stdevs to 0"
             )
     drawn = zip(problem.inputs, problem.normal(sample, problem.inputs), stdevs, strict=True)
