@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, cast
 
 import attrs
@@ -235,9 +236,14 @@ def _check(spec: MethodSpec, request: Request) -> None:
             raise UsageError(f"inputs: {name!r} is a single number; its first dimension must be the batch")
 
 
-def _check_grad_options(given: Any) -> None:
+@cache
+def _grad_options() -> frozenset[str]:
     own = {"outputs", "inputs", "grad_outputs", "is_grads_batched"}
-    known = inspect.signature(torch.autograd.grad).parameters.keys() - own
+    return frozenset(inspect.signature(torch.autograd.grad).parameters.keys() - own)
+
+
+def _check_grad_options(given: Any) -> None:
+    known = _grad_options()
     if not isinstance(given, Mapping) or given.keys() - known:
         raise UsageTypeError(
             f"grad_kwargs must be a mapping of {', '.join(sorted(known))}, as of torch.autograd.grad, got {given!r}"

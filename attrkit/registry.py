@@ -218,7 +218,7 @@ class Registry:
     def load_hooks(self) -> None:
         """Load what may take part in a run: plugins whose entry point names a module, not a declaration in one."""
         for plugin in list(self.plugins.values()):
-            if not plugin.target.attr:
+            if plugin.state is State.FOUND and not plugin.target.attr:
                 self.load(plugin)
 
     # Lookup.
