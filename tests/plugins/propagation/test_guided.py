@@ -283,7 +283,6 @@ def test_inside_a_transformer(explain, guided):
     assert not torch.allclose(found, plain(model, (x,), TARGETS)[0])
 
 
-@pytest.mark.xfail(strict=True, reason="lrp declares a sum, which rules that carry gradients do not keep")
 def test_no_delta_is_given_for_gradients_that_add_up_to_nothing(explain):
     assert explain(built(mlp), draw(3, 6), "lrp", rules=GUIDED, target=0).delta is None
 
