@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from attrkit.protocols import Tensors
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Arguments:
     """The attributed tensors by name, and everything else as it is.
 
@@ -27,6 +31,15 @@ class Arguments:
 
     def __len__(self) -> int:
         return len(self.tensors[0])
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of the values of the tensors beside the attributed ones."""
+        digest = hashlib.sha1(usedforsecurity=False)
+        for tensor in tree_leaves((self.extra, dict(self.fixed))):
+            if isinstance(tensor, Tensor):
+                digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.digest()
 
     @property
     def kind(self) -> Any:
@@ -57,6 +70,8 @@ def _kind(value: Any) -> Any:
         return value.shape[1:], value.dtype
     if isinstance(value, tuple | list):
         return tuple(map(_kind, value))
+    if isinstance(value, Mapping):
+        return tuple((key, _kind(item)) for key, item in value.items())
     if isinstance(value, bool | int | float | str | None):
         return type(value), value
     return type(value)

@@ -196,6 +196,7 @@ def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options
             output=part(k, whole.output),
             baseline_output=part(k, whole.baseline_output),
             delta=part(k, whole.delta, dim=-1),
+            rules=cast("Sharing", copies.runner).reports.get(k, whole.rules),
         )
 
     return list(map(one, range(len(problems))))
@@ -266,7 +267,7 @@ def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequenc
         neuron=neuron if spec.neuron == "objective" else None,
         through=neuron if spec.neuron == "through" else None,
         seed=request.seed,
-        together=request.together or not spec.gradient,
+        together=request.together,
         compares=spec.compares,
     )
 

@@ -115,6 +115,11 @@ def explain_each(
     """
     if (targets is None) == (neurons is None):
         raise UsageError("explain_each needs either targets= or neurons=, a list with one entry for each explanation")
+    for name, given in (("targets", targets), ("neurons", neurons)):
+        if given is not None and (isinstance(given, str) or not isinstance(given, Iterable)):
+            raise UsageTypeError(f"{name} must be a list with one entry for each explanation, got {given!r}")
+    if targets is not None and "target" in arguments:
+        raise UsageError("explain_each takes either target= (of all neurons) or targets=, not both")
     objectives: list[tuple[Any, Selector | None]] = [] if targets is None else [(t, None) for t in targets]
     objectives += [] if neurons is None else [(arguments.get("target"), n) for n in neurons]
     if not objectives:

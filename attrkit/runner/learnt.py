@@ -41,5 +41,6 @@ class Learnt:
     sizes: dict[Any, Sizing] = attrs.field(factory=dict)
     habits: dict[Any, Habit] = attrs.field(factory=dict)
     calls: dict[Any, set[int]] = attrs.field(factory=dict)
+    further: set[Any] = attrs.field(factory=set)  # of what passes the further arguments' values decide something too
     decides: dict[Any, bool] = attrs.field(factory=dict)  # whether values of the inputs decide what a pass does
     races: dict[Any, Race] = attrs.field(factory=dict)

@@ -128,7 +128,7 @@ class Passes:
             inputs = tuple(forward_ad.make_dual(_leaf(name, x).detach().clone(), d) for name, x, d in pairs)
             calls = self.forward.learnt.calls
             taps = [
-                Tap(layer, leaves=True, tangents=[], expected=max(calls.get((layer.key, _shapes(problem)), {1})))
+                Tap(layer, leaves=True, tangents=[], expected=max(calls.get((layer.key, self.about(problem)), {1})))
                 for layer in problem.layers
             ]
             place(self.forward, taps, stack)
@@ -141,7 +141,7 @@ class Passes:
             at = self._captured(taps)
             value = self._objective(problem, output, [], copies, part)
             gradient = self._differentiated(problem, value, at, [])
-            found = tuple(t for tap in taps for t in tap.tangents or ())
+            found = tuple(t.detach() for tap in taps for t in tap.tangents or ())
         return Outcome(value.detach(), found, gradient)
 
     def injected(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, gradient: bool) -> Outcome:
@@ -185,15 +185,18 @@ class Passes:
     ) -> Any:
         """The model's output; None where the pass ends early, after the taps ``stop``, as far as that is known to be safe."""
         args, kwargs = problem.arguments.call(inputs, copies, part)
-        learnt, shapes = self.forward.learnt, _shapes(problem)
+        learnt, shapes = self.forward.learnt, self.about(problem)
         if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
             stop_after(wanted)
         try:
             if shapes in learnt.decides:
                 output = self.forward(*args, **kwargs)
             else:
-                with Watch(inputs) as watch:
+                with Watch(inputs, (args[len(inputs) :], kwargs)) as watch:
                     output = self.forward(*args, **kwargs)
+                if watch.further_decide:
+                    learnt.further.add(_shapes(problem))
+                    shapes = self.about(problem)
                 learnt.decides[shapes] = watch.decides
         except EnoughError:
             return None
@@ -206,13 +209,18 @@ class Passes:
             learnt.calls.setdefault((tap.layer.key, shapes), set()).add(tap.calls)
         return output
 
+    def about(self, problem: Problem) -> Any:
+        """What passes are alike: all of the arguments that they may depend on, save the values of what moves."""
+        shapes = _shapes(problem)
+        return (shapes, problem.arguments.digest) if shapes in self.forward.learnt.further else shapes
+
     def apart(self, problem: Problem) -> bool:
         """Whether what is known of the model forbids that points share a pass."""
-        return self.forward.training or self.forward.learnt.decides.get(_shapes(problem), False)
+        return self.forward.training or self.forward.learnt.decides.get(self.about(problem), False)
 
     def _runs_once(self, problem: Problem, layer: ModuleLayer) -> bool:
         """Whether nothing of interest happens at a layer after its next call: in every whole pass there was only one."""
-        learnt, shapes = self.forward.learnt, _shapes(problem)
+        learnt, shapes = self.forward.learnt, self.about(problem)
         known = learnt.calls.get((layer.key, shapes)) == {1} and not learnt.decides.get(shapes, True)
         return layer.call is not None or known
 
@@ -249,7 +257,8 @@ class Passes:
                 "under no_grad, or by operations on integers); use a method that needs no gradient, like feature_ablation"
             )
         if value.dim() > 1:
-            found = columns(value, at, self.forward.learnt)
+            site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
+            found = columns(value, at, self.forward.learnt, site)
             if not all(bool(g.any()) for g in found):  # there may be some on which nothing depends
                 self._filled(problem, at, torch.autograd.grad(value.sum(), at, allow_unused=True))
             return found

@@ -168,15 +168,20 @@ class Runner:
         n = len(problem.arguments)
         own = problem.example_rows[:, None] if problem.keys is None else problem.keys
         progress, self.progress = self.progress, ""
+        wanted = self.gaps
+
+        def gap(copy: Problem, values: Tensors) -> Tensor:
+            return values[0].new_zeros(len(values[0])) if wanted is None else self._gap(copy, values)
 
         def evaluate(tensors: Tensors, copies: int, part: slice) -> Outcome:
             *moved, keys = tensors
             rows = torch.arange(part.start, part.stop).repeat(copies)
             copy = problem.taken(rows, tuple(moved), keys)
+            self.gaps = None  # what the inner method samples itself has none
             values = inner(copy)
             if not isinstance(values, tuple) or not values or not all(isinstance(v, Tensor) and v.dim() for v in values):
                 raise AttrkitError(f"method {_label(inner)} must return a tuple of tensors, it returned {values!r}")
-            return Outcome(self._gap(copy, values) if self.gaps is not None else values[0].new_zeros(len(values[0])), values)
+            return Outcome(gap(copy, values), values)
 
         def numbered() -> Iterator[Tensors]:
             for i, tensors in enumerate(inputs):
@@ -186,11 +191,11 @@ class Runner:
         try:
             kind = f"attributions {_label(inner)}"
             for outcome in self._stream(problem, numbered(), kind, [evaluate], total, bound, progress):
-                if self.gaps is not None:
-                    self.gaps.append(outcome.value)
+                if wanted is not None:
+                    wanted.append(outcome.value)
                 yield outcome.at
         finally:
-            self.progress = progress
+            self.progress, self.gaps = progress, wanted
 
     def _gap(self, problem: Problem, values: Tensors) -> Tensor:
         """The convergence delta of each row."""
@@ -306,7 +311,7 @@ class Runner:
         sizing = learnt.sizes.setdefault(about, Sizing(len(problem.arguments), None, tensors[0].device))
         objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
         aims = frozenset(key for objective in objectives for key in objective.aims())
-        return learnt.habits.setdefault((about, problem.arguments.kind, aims), Habit(sizing))
+        return learnt.habits.setdefault((about, self.passes.about(problem), aims), Habit(sizing))
 
 
 def _label(inner: Inner) -> str:

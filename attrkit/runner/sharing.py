@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attrkit.errors import UsageError
 from attrkit.problem import Inner, Problem
+from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.runner.path import interpolated
 from attrkit.runner.runner import Runner
@@ -30,6 +31,7 @@ class Sharing:
 
     runner: Runner
     base: Problem
+    reports: dict[int, tuple[Row, ...]] = attrs.field(factory=dict, init=False)  # of each objective that was propagated
 
     @classmethod
     def problem(cls, runner: Runner, base: Problem) -> Problem:
@@ -116,6 +118,8 @@ class Sharing:
         found = []
         for one, rows in self._separate(problem):
             found.append((self.runner.propagate(one, ruleset, parameters), rows))
+            assert problem.choices is not None  # for the type checker; made by ``problem``
+            self.reports[int(problem.choices[rows[0]])] = self.runner.report
         return _in_place(found)  # type: ignore[no-any-return]
 
     def attributions(

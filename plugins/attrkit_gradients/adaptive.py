@@ -27,7 +27,7 @@ class Levels:
         """Take in the gradient at a node that first occurs at ``level``, for some of the rows."""
         if node in (0.0, 1.0):
             self.ends[node] = value
-        self.largest = max(self.largest, float(value.abs().nan_to_num().max())) if len(value) else 0.0
+        self.largest = max(self.largest, *value.abs().nan_to_num().tolist(), 0.0)
         for later in range(level, _LEVELS):
             weight = _weights(later)[node]
             for total, g in zip(self.sums[later], gradient, strict=True):
@@ -36,7 +36,7 @@ class Levels:
 
 def _weights(level: int) -> dict[float, float]:
     rule = clenshaw_curtis(2 ** (level + 1) + 1)
-    return {round(node, 12): weight for node, weight in zip(rule.nodes, rule.weights, strict=True)}
+    return {round(node, 15): weight for node, weight in zip(rule.nodes, rule.weights, strict=True)}
 
 
 def adaptive(problem: Problem, tol: float) -> Tensors:
