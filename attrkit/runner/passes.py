@@ -101,7 +101,8 @@ class Passes:
             else:
                 taps, inputs = self._replacing(problem, tensors, copies, part, stack, leaves=True)
             neurons = self._neurons(problem, stack)
-            output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if problem.through else neurons)
+            whole = problem.through or rules  # the report of rules is of the whole model
+            output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if whole else neurons)
             at = self._captured(taps) if taps else at
             check_floating((str(tap.layer), tuple(tap.seen)) for tap in taps)
             value = self._objective(problem, output, neurons, copies, part)

@@ -346,7 +346,6 @@ def test_an_output_that_comes_back_to_where_it_was(auto):
     assert found.passes["backward"] == 5
 
 
-@pytest.mark.xfail(strict=True, reason="nodes are rounded to 12 digits, which adds more than what is allowed for rounding")
 def test_an_output_that_comes_back_to_zero(auto):
     found = auto(lambda x: (x * (0.9 - x) * (1 + x)).sum(1), torch.full((2, 3), 0.9, dtype=torch.float64), tol=1e-3)
     same(only(found), torch.zeros(2, 3).double())
@@ -637,9 +636,6 @@ def test_several_layers_have_the_conductances_of_each_alone(explain, model):
         same(together[layer], only(explain(model, X, "conductance", layer=layer, **given)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the derivative at a later call belongs to the graph of the earlier, of which torch warns"
-)
 def test_each_call_of_a_layer_has_the_conductances_of_it_alone(explain):
     model, x = built(Reused), draw(3, 4)
     given = {"target": 0, "n_steps": 6, "options": {"method": FORWARD}}

@@ -1102,7 +1102,6 @@ def test_an_option_of_both_is_the_wrapper_s(explain):
     assert abs(float((only(twice) - X).std()) * 2000**0.5 - 1) < 0.5  # and its deviation of one
 
 
-@pytest.mark.xfail(strict=True, reason="the gaps of the inner method's samples are collected among those of the outer's")
 def test_deltas_of_each_sample_around_a_method_that_has_samples_itself(model):
     made = attrkit.attr.NoiseTunnel(attrkit.attr.GradientShap(model))
     _, delta = made.attribute(X, nt_samples=4, baselines=ROWS, target=0, return_convergence_delta=True, seed=1)
