@@ -117,6 +117,6 @@ def test_every_option_can_be_given_to_explain_too(name):
 
 
 def test_an_unknown_rule_is_named_with_the_one_that_was_meant(attribute):
-    message = "'riemann_trapzoid' is no quadrature rule. Did you mean 'riemann_trapezoid'. Rules: gausslegendre, clenshaw_curtis"
+    message = "no quadrature rule. Did you mean 'riemann_trapezoid'. Rules: gausslegendre, clenshaw_curtis, riemann_left"
     with pytest.raises(UnknownName, match=message):
         attribute("IntegratedGradients", lambda x: x.sum(1))(torch.ones(1, 2), method="riemann_trapzoid")
