@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from attrkit.facade import class_name, constructor_signature, find_class, signature
+from attrkit.facade import camel, class_name, constructor_signature, find_class, signature, wrapper_signature
 from attrkit.forms import FORMS
 from attrkit.registry import registry
 from attrkit.specs import MethodSpec, Where
+from attrkit.wrapping import WrapperSpec
 
 STUB = Path(__file__).with_name("attr.pyi")
 
@@ -116,9 +117,28 @@ def _shipped() -> Iterable[tuple[str, MethodSpec, Where]]:
                 yield from ((class_name(spec, w), spec, w) for w in spec.where if (spec.name, w) not in known)
 
 
+def _wrapper(spec: WrapperSpec) -> str:
+    types = {**{o.name: o.type for o in spec.options}, **_TYPES, "inputs": "Any"}
+    listed = _listed(wrapper_signature(spec).parameters.values(), types, "")
+    return "\n".join([
+        f"class {camel(spec.name)}(Attribution):",
+        f'    """{spec.summary}"""',
+        "",
+        "    def __init__(self, attribution_method: Attribution) -> None: ...",
+        f"    def attribute({listed}, **kwargs: Any) -> Any: ...",
+    ])  # fmt: skip
+
+
+def _shipped_wrappers() -> Iterable[WrapperSpec]:
+    specs = registry.all("wrappers").values()
+    return (spec for spec in specs if (plugin := registry.origin(spec)) is not None and plugin.dist == "attrkit")
+
+
 def text() -> str:
     """The whole stub."""
-    return _HEAD + "".join(f"\n{_class(*found)}\n" for found in sorted(_shipped(), key=lambda f: f[0]))
+    classes = {name: _class(name, spec, where) for name, spec, where in _shipped()}
+    classes |= {camel(spec.name): _wrapper(spec) for spec in _shipped_wrappers()}
+    return _HEAD + "".join(f"\n{classes[name]}\n" for name in sorted(classes))
 
 
 def main() -> str | None:
