@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attrkit import attr as attr
+    from attrkit.doctoring import doctor as doctor
     from attrkit.explaining import explain as explain
     from attrkit.explaining import explain_each as explain_each
     from attrkit.explanation import Explanation as Explanation
@@ -31,6 +32,7 @@ _HOMES = {
     "RulesetSource": "specs",
     "Where": "specs",
     "WrapperSpec": "wrapping",
+    "doctor": "doctoring",
     "explain": "explaining",
     "explain_each": "explaining",
     "hookimpl": "hookspecs",
@@ -50,6 +52,7 @@ __all__ = [
     "WrapperSpec",
     "__version__",
     "attr",
+    "doctor",
     "explain",
     "explain_each",
     "hookimpl",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from attrkit.attributing import Request, answer
-from attrkit.attributor import Attributor, bound_arguments
+from attrkit.attributor import Attributor, Parameters
 from attrkit.bases import Attribution, GradientAttribution, LayerAttribution
 from attrkit.errors import UsageTypeError, did_you_mean
 from attrkit.protocols import Tensors
@@ -22,7 +22,7 @@ class Around(Attribution):
     """What the classes of wrappers share."""
 
     wrapper: WrapperSpec
-    _signature: inspect.Signature
+    _signature: Parameters
 
     def __init__(self, attribution_method: Attribution) -> None:
         if isinstance(attribution_method, type) or not callable(getattr(attribution_method, "attribute", None)):
@@ -42,8 +42,8 @@ class Around(Attribution):
         return bool(getattr(self.attribution_method, "has_convergence_delta", bool)())
 
     def _attribute(self, *args: Any, **kwargs: Any) -> Any:
-        own = {k: v for k, v in kwargs.items() if k in self._signature.parameters}
-        given = bound_arguments(f"{type(self).__name__}.attribute", self._signature, args, own)
+        own = {k: v for k, v in kwargs.items() if k in self._signature.signature.parameters}
+        given = self._signature.bound(f"{type(self).__name__}.attribute", args, own)
         inputs, rest = given.pop("inputs"), {k: v for k, v in kwargs.items() if k not in own}
         if given.get("seed") is None:
             given["seed"] = int(torch.randint(2**62, (1,)))
@@ -55,7 +55,7 @@ class Around(Attribution):
         return self._foreign(inputs, rest, given)
 
     def _check_names(self, given: Mapping[str, Any], inner: Attributor) -> None:
-        known = [*self._signature.parameters, *inspect.signature(inner.attribute).parameters]
+        known = [*self._signature.signature.parameters, *inspect.signature(inner.attribute).parameters]
         for name in given:
             if name not in known and name != "neuron_index":
                 raise UsageTypeError(

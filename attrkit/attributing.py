@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from cmath import isfinite
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, cast
@@ -111,8 +112,9 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
         passes = Passes(forward, request.grad_options)
         runner = Runner(passes, len(request.arguments), request.rows, offered or Serial(), request.progress)
         runner.gaps = [] if request.per_sample else None
-        site = (*layers, *passes.running(request.arguments, more)) if more else layers
-        first = _problem(spec, request, runner, site)
+        alone = len(requests) == 1 and not layers  # then whatever runs first tells which layers there are
+        first = _problem(spec, request, runner, _site(request, layers, more, None if alone else passes))
+        first.unsure = alone and bool(more)
         first.keeps_outputs = outputs and spec.objective
         problems = [first, *(_aimed(spec, first, each) for each in requests[1:])]
         try:
@@ -124,6 +126,13 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
 
     registry.load_hooks()
     return isolated(request.model, compute)
+
+
+def _site(
+    request: Request, layers: Sequence[ModuleLayer], more: Sequence[ModuleLayer], passes: Passes | None
+) -> Sequence[ModuleLayer]:
+    """The layers, and more of them: all of these, or as ``passes`` find out those that run."""
+    return (*layers, *(passes.running(request.arguments, more) if passes and more else dict.fromkeys(more)))
 
 
 def _all_answered(spec: MethodSpec, problems: list[Problem], runner: Runner, options: Mapping[str, Any]) -> list[Answer]:
@@ -152,6 +161,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     values = _checked(spec, problem, values)
     forwards, backwards, runner.progress = runner.passes_run("forward"), runner.passes_run("backward"), ""
     drawn = spec.distribution or isinstance(spec, Wrapped)
+    drawn = drawn and "baseline" not in problem.outputs  # which is that of the whole distribution, where there is one
     output, baseline_output = ends(problem, compared=spec.compares and not drawn) if problem.keeps_outputs else (None, None)
     counts = [runner.passes.sizes[layer] for layer in problem.layers]
     delta = None
@@ -212,6 +222,24 @@ def fit(request: Request, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
     def compute(forward: Forward) -> Fit:
         runner = Runner(Passes(forward), len(request.arguments))
         return runner.fit(Problem(runner, request.arguments, Target()), ruleset, parameters)
+
+    return isolated(request.model, compute)
+
+
+def propagated(request: Request, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Row, ...]:
+    """What governs each operation where a ruleset's rules run on a model; costs what the rules cost.
+
+    Raises:
+        RulesetError: the ruleset is not valid, or does not fit the model, or its parameters are not.
+        UsageError: a rule refuses its options.
+    """
+    layers = find_layers(root_of(request.model), request.layers, request.io)
+
+    def compute(forward: Forward) -> tuple[Row, ...]:
+        runner = Runner(Passes(forward), len(request.arguments))
+        target = Target.of(request.target, len(request.arguments))
+        Problem(runner, request.arguments, target, layers=layers).propagate(ruleset, parameters)
+        return runner.report
 
     return isolated(request.model, compute)
 
@@ -296,9 +324,8 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
         )
         raise AttrkitError(f"method {spec.name!r} must return a tuple of tensors shaped {wanted}, it returned {got}")
     found: Tensors = tuple(v.detach() for v in values)
-    if not all(
-        bool(v.sum().isfinite()) for v in found
-    ):  # one reading; the sum of finite numbers may be too large, so look again
+    # one reading; the sum of finite numbers may be too large, so look again
+    if not all(isfinite(v.sum().item()) for v in found):
         bad = sum(int((~v.isfinite()).sum()) for v in found)
         if bad:
             warn(f"{spec.name}: {bad} of {sum(v.numel() for v in found)} attributions are not finite")

@@ -9,16 +9,60 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
 
 from attrkit.attributing import Answer, Request, answer
 from attrkit.bases import Attribution, given_layer
 from attrkit.errors import UsageError, UsageTypeError, did_you_mean
 from attrkit.forms import Form
 from attrkit.reading import arguments_of
+from attrkit.runner import root_of
 from attrkit.specs import MethodSpec, Where
 
 _FORMER = {"neuron_index": "neuron_selector"}  # what parameters were called in the established API once
+
+
+@attrs.frozen
+class Parameters:
+    """A signature that arguments are bound to at every call, for which inspect would take longer than a small model."""
+
+    signature: inspect.Signature
+    _places: tuple[str, ...] = attrs.field(init=False)  # of positional arguments
+    _defaults: dict[str, Any] = attrs.field(init=False)
+    _required: frozenset[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Take the signature apart."""
+        each = self.signature.parameters
+        places = tuple(name for name, p in each.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
+        object.__setattr__(self, "_places", places)
+        object.__setattr__(self, "_defaults", {name: p.default for name, p in each.items()})
+        object.__setattr__(self, "_required", frozenset(name for name, p in each.items() if p.default is p.empty))
+
+    def bound(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, defaults filled in; ``what`` is what was called.
+
+        Raises:
+            UsageTypeError: they do not fit.
+        """
+        if not _FORMER.keys().isdisjoint(kwargs):
+            kwargs = {_FORMER.get(k, k) if _FORMER.get(k) in self._defaults else k: v for k, v in kwargs.items()}
+        given = dict(zip(self._places, args, strict=False))
+        fits = len(args) <= len(self._places) and given.keys().isdisjoint(kwargs) and kwargs.keys() <= self._defaults.keys()
+        given |= kwargs
+        if not fits or not self._required <= given.keys():
+            self._refuse(what, args, kwargs)
+        return self._defaults | given
+
+    def _refuse(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        each = self.signature.parameters
+        for name in kwargs:
+            if name not in each:
+                known = ", ".join(each)
+                raise UsageTypeError(f"{what} has no parameter {name!r}.{did_you_mean(name, each)} Parameters: {known}")
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise UsageTypeError(f"{what}: {error}; its parameters: {', '.join(map(str, each.values()))}") from None
 
 
 class Attributor(Attribution):
@@ -26,15 +70,16 @@ class Attributor(Attribution):
 
     spec: MethodSpec
     form: Form
-    _signature: inspect.Signature
-    _constructor: inspect.Signature
+    _signature: Parameters
+    _constructor: Parameters
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        given = bound_arguments(type(self).__name__, self._constructor, args, kwargs)
+        given = self._constructor.bound(type(self).__name__, args, kwargs)
         model = given.pop(self.form.model)
         Attribution.__init__(self, model)
         if self.form.where is not Where.INPUT:
-            self.layer = given_layer(self, given.pop("layer"))
+            layer = given.pop("layer")
+            self.layer = layer if self.form.every and layer is None else given_layer(self, layer)
             self.device_ids = given.pop("device_ids", None)
         setattr(self, self.form.model, model)
         self._options = given
@@ -47,7 +92,7 @@ class Attributor(Attribution):
 
     def has_convergence_delta(self) -> bool:
         """Whether ``attribute`` takes ``return_convergence_delta``."""
-        return "return_convergence_delta" in self._signature.parameters
+        return "return_convergence_delta" in self._signature.signature.parameters
 
     def _attribute(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(self.spec, args, kwargs, {})
@@ -57,7 +102,7 @@ class Attributor(Attribution):
 
         ``further`` are the wrapper's options, and its seed.
         """
-        given = bound_arguments(f"{type(self).__name__}.attribute", self._signature, args, kwargs)
+        given = self._signature.bound(f"{type(self).__name__}.attribute", args, kwargs)
         for name, label in self.form.renamed.items():
             given[name] = given.pop(label)
         if "seed" in further:
@@ -66,17 +111,17 @@ class Attributor(Attribution):
         options = {o.name: given.pop(o.name) for o in self.spec.options if o.name in given}
         options |= {k: v for k, v in further.items() if k != "seed"}
         sampled = spec is not self.spec or spec.distribution
-        request = attrs.evolve(self._request(spec, inputs, given), per_sample=delta and sampled)
+        request = self._request(spec, inputs, given, per_sample=delta and sampled)
         found = answer(spec, request, {**self.form.fixed, **self._options, **options}, outputs=delta and not sampled)
         if verbose:
             _print_rules(found)
-        shaped = _shaped(found, inputs, many=isinstance(getattr(self, "layer", None), list))
+        shaped = _shaped(found, inputs, many=bool(request.patterns) or isinstance(getattr(self, "layer", None), list))
         if not delta or found.delta is None:
             return shaped
         gap = -found.delta if self.spec.baseline == "none" else found.delta
         return shaped, list(gap.reshape(len(found.layers), -1)) if isinstance(shaped, list) else gap
 
-    def _request(self, spec: MethodSpec, inputs: Any, given: dict[str, Any]) -> Request:
+    def _request(self, spec: MethodSpec, inputs: Any, given: dict[str, Any], *, per_sample: bool) -> Request:
         arguments = arguments_of(self.forward_func, inputs, given.get("additional_forward_args"))
         layer = getattr(self, "layer", None)
         if isinstance(layer, list) and not layer:
@@ -95,32 +140,22 @@ class Attributor(Attribution):
             target=given.get("target"),
             baselines=given.get("baselines"),
             layers=() if layer is None else tuple(layer) if isinstance(layer, list) else (layer,),
+            patterns=_innermost(self.forward_func) if layer is None and self.form.where is Where.LAYER else (),
             neuron=given.get("neuron_selector"),
             io="input" if given.get(f"attribute_to_{self.form.where}_input") else "output",
             rows=given.get("internal_batch_size") if per_pass is None else per_pass * max(1, len(arguments)),
             seed=seed or 0,
             grad_options={} if given.get("grad_kwargs") is None else given["grad_kwargs"],
             progress=f"{self.get_name()} attribution" if given.get("show_progress") else "",
+            per_sample=per_sample,
         )
 
 
-def bound_arguments(
-    what: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Arguments by name, defaults filled in."""
-    kwargs = {_FORMER.get(k, k) if _FORMER.get(k) in signature.parameters else k: v for k, v in kwargs.items()}
-    for name in kwargs:
-        if name not in signature.parameters:
-            known = ", ".join(signature.parameters)
-            raise UsageTypeError(
-                f"{what} has no parameter {name!r}.{did_you_mean(name, signature.parameters)} Parameters: {known}"
-            )
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise UsageTypeError(f"{what}: {error}; its parameters: {', '.join(map(str, signature.parameters.values()))}") from None
-    bound.apply_defaults()
-    return dict(bound.arguments)
+def _innermost(model: Any) -> tuple[str, ...]:
+    """The paths of the modules that hold no other."""
+    if (root := root_of(model)) is None:
+        raise UsageError("layer is None, for all layers, but the model is a plain function, which has none; pass its modules")
+    return tuple(path for path, module in root.named_modules() if path and next(module.children(), None) is None)
 
 
 def _shaped(found: Answer, inputs: Any, *, many: bool) -> Any:
@@ -145,5 +180,6 @@ def _shaped(found: Answer, inputs: Any, *, many: bool) -> Any:
 def _print_rules(found: Answer) -> None:
     width = max((len(row.path) for row in found.rules), default=0)
     for row in found.rules:
-        parameters = ", ".join(f"{k}={v}" for k, v in row.parameters.items() if not isinstance(v, Tensor))
+        plain = {k: v for k, v in row.parameters.items() if isinstance(v, bool | int | float | str | Mapping)}
+        parameters = ", ".join(f"{k}={v}" for k, v in plain.items())
         sys.stdout.write(f"{row.path:{width}}  {row.operation:14} {row.rule} {parameters}\n")

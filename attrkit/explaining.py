@@ -267,8 +267,8 @@ def fingerprint(model: nn.Module) -> str:
     samples: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for name, tensor in tensors:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        flat = tensor.detach().reshape(-1)
-        samples.setdefault((tensor.dtype, tensor.device), []).append(flat[:: max(1, -(-len(flat) // _SAMPLED))])
+        flat, step = tensor.detach().reshape(-1), -(-tensor.numel() // _SAMPLED)
+        samples.setdefault((tensor.dtype, tensor.device), []).append(flat[::step] if step > 1 else flat)
     for parts in samples.values():
         digest.update(torch.cat(parts).view(torch.uint8).cpu().numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
+    from attrkit.views.conservation import Conservation
+
 FORMAT = "attrkit/explanation@1"
 _TENSORS = ("output", "baseline_output", "delta")
 
@@ -130,6 +132,19 @@ class Explanation:
         from attrkit.views.plots import draw
 
         return draw(self, example, name=name, kind=kind, ax=ax)
+
+    def conservation(self, example: int | None = None) -> Conservation:
+        """How much relevance each layer holds, and what share of the output that is: a table, when it is printed.
+
+        Args:
+            example: which one of the batch; None for the sum of all.
+
+        Raises:
+            UsageError: the method explains no output, or there is no such example.
+        """
+        from attrkit.views.conservation import conservation
+
+        return conservation(self, example)
 
     def _repr_html_(self) -> str:
         from attrkit.views.html import summary

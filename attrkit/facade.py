@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attrkit.around import Around
-from attrkit.attributor import Attributor
+from attrkit.attributor import Attributor, Parameters
 from attrkit.bases import (
     Attribution,
     GradientAttribution,
@@ -67,6 +67,8 @@ def find_class(name: str) -> type[Attribution]:
     for label, wrapper in registry.all("wrappers").items():
         if camel(label) == name:
             return _around_class(name, wrapper)
+    if name in (further := further_names()):
+        return further[name]  # type: ignore[no-any-return]
     raise AttributeError(f"module 'attrkit.attr' has no class {name!r}.{did_you_mean(name, class_names())}")
 
 
@@ -78,11 +80,17 @@ def _likely(name: str) -> Iterator[MethodSpec]:
             yield registry.method(method)
 
 
+def further_names() -> dict[str, Any]:
+    """What plugins offer beside the classes of methods."""
+    registry.load_all()
+    return {name: thing for offered in registry.manager.hook.attrkit_names() for name, thing in offered.items()}
+
+
 def class_names() -> list[str]:
     """The names of all classes."""
     specs = registry.all("methods").values()
     wrappers = (camel(name) for name in registry.all("wrappers"))
-    return sorted({*FORMS, *wrappers, *(class_name(spec, where) for spec in specs for where in spec.where)})
+    return sorted({*FORMS, *wrappers, *further_names(), *(class_name(spec, where) for spec in specs for where in spec.where)})
 
 
 def _form(spec: MethodSpec, where: Where) -> Form:
@@ -163,7 +171,7 @@ def _around_class(name: str, spec: WrapperSpec) -> type[Attribution]:
         return made
     own = wrapper_signature(spec)
     shown = own.replace(parameters=[*own.parameters.values(), inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])
-    body = {"__module__": "attrkit.attr", "__doc__": spec.doc, "wrapper": spec, "_signature": own}
+    body = {"__module__": "attrkit.attr", "__doc__": spec.doc, "wrapper": spec, "_signature": Parameters(own)}
     cls: Any = type(name, (Around,), {**body, "attribute": _attributing(spec, shown)})
     _made[name] = cls
     return _made[name]
@@ -178,11 +186,11 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
         "__doc__": spec.doc,
         "spec": spec,
         "form": form,
-        "_signature": signature(spec, form),
-        "_constructor": constructor_signature(spec, form),
+        "_signature": Parameters(signature(spec, form)),
+        "_constructor": Parameters(constructor_signature(spec, form)),
     }
-    body["__init__"] = _constructing(body["_constructor"])
-    body["attribute"] = _attributing(spec, body["_signature"])
+    body["__init__"] = _constructing(body["_constructor"].signature)
+    body["attribute"] = _attributing(spec, body["_signature"].signature)
     if spec.baseline == "none" and spec.complete != "no":
         body["compute_convergence_delta"] = _delta_without_baseline
     cls: Any = type(name, _bases(spec, form), body)
@@ -192,8 +200,9 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
 
 def _bases(spec: MethodSpec, form: Form) -> tuple[type, ...]:
     place = (_PLACES[form.where],) if form.where in _PLACES and spec.lands == "site" else ()
-    if form.parent:
-        return (find_class(form.parent), *place)
+    if form.parents:
+        parents = tuple(map(find_class, form.parents))
+        return parents if any(issubclass(p, kind) for p in parents for kind in place) else (*parents, *place)
     family = form.family or ("gradient" if spec.gradient else "perturbation")
     return (Attributor, *place, *_FAMILIES[family])
 

@@ -27,7 +27,8 @@ class Form:
         defaults: defaults that differ from the declaration's.
         renamed: parameters by the name that the class gives them.
         family: the base class, where the declaration does not say it.
-        parent: the class that this one is a subclass of.
+        parents: the classes that this one is a subclass of.
+        every: whether a class for layers takes None for all layers.
         multiplies: the answer of ``multiplies_by_inputs``, where neither the declaration nor the constructor says it.
     """
 
@@ -42,7 +43,8 @@ class Form:
     renamed: Mapping[str, str] = attrs.field(factory=dict)
     multiplies: bool | None = None
     family: Literal["gradient", "perturbation", "none"] | None = None
-    parent: str = ""
+    parents: tuple[str, ...] = attrs.field(converter=_words, default=())
+    every: bool = False
 
 
 _ONE = {"perturbations_per_eval": 1}
@@ -155,7 +157,70 @@ FORMS: dict[str, Form] = {
         model="model",
         devices=False,
         multiplies=True,
-        parent="LRP",
+        parents="LRP",
+        every=True,
+    ),
+    "DeepLift": Form(
+        "deeplift",
+        Where.INPUT,
+        "inputs baselines target additional_forward_args return_convergence_delta custom_attribution_func",
+        constructor="multiply_by_inputs eps",
+        model="model",
+    ),
+    "LayerDeepLift": Form(
+        "deeplift",
+        Where.LAYER,
+        "inputs baselines target additional_forward_args return_convergence_delta attribute_to_layer_input "
+        "custom_attribution_func grad_kwargs",
+        constructor="multiply_by_inputs",
+        model="model",
+        devices=False,
+        parents="DeepLift",
+    ),
+    "NeuronDeepLift": Form(
+        "deeplift",
+        Where.NEURON,
+        "inputs neuron_selector baselines additional_forward_args attribute_to_neuron_input custom_attribution_func",
+        constructor="multiply_by_inputs",
+        model="model",
+        devices=False,
+    ),
+    "DeepLiftShap": Form(
+        "deeplift_shap",
+        Where.INPUT,
+        "inputs baselines target additional_forward_args return_convergence_delta custom_attribution_func",
+        constructor="multiply_by_inputs",
+        model="model",
+        parents="DeepLift",
+    ),
+    "LayerDeepLiftShap": Form(
+        "deeplift_shap",
+        Where.LAYER,
+        "inputs baselines target additional_forward_args return_convergence_delta attribute_to_layer_input "
+        "custom_attribution_func",
+        constructor="multiply_by_inputs",
+        model="model",
+        devices=False,
+        parents="LayerDeepLift DeepLiftShap",
+    ),
+    "NeuronDeepLiftShap": Form(
+        "deeplift_shap",
+        Where.NEURON,
+        "inputs neuron_selector baselines additional_forward_args attribute_to_neuron_input custom_attribution_func",
+        constructor="multiply_by_inputs",
+        model="model",
+        devices=False,
+    ),
+    "GuidedBackprop": Form("guided_backprop", Where.INPUT, "inputs target additional_forward_args", model="model"),
+    "NeuronGuidedBackprop": Form(
+        "guided_backprop",
+        Where.NEURON,
+        "inputs neuron_selector additional_forward_args attribute_to_neuron_input",
+        model="model",
+    ),
+    "Deconvolution": Form("deconvnet", Where.INPUT, "inputs target additional_forward_args", model="model"),
+    "NeuronDeconvolution": Form(
+        "deconvnet", Where.NEURON, "inputs neuron_selector additional_forward_args attribute_to_neuron_input", model="model"
     ),
     "FeatureAblation": Form(
         "feature_ablation",

@@ -1,4 +1,4 @@
-"""Every hook that a plugin can implement. The first six declare things, the rest take part in a run."""
+"""Every hook that a plugin can implement. The first seven declare things, the rest take part in a run."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def attrkit_operations() -> Iterable[Operation]:  # type: ignore[empty-body]
     """Operations that rules can govern, beyond those the rewriter knows."""
 
 
+@hookspec
+def attrkit_names() -> Mapping[str, Any]:  # type: ignore[empty-body]
+    """What users of ``attrkit.attr`` need beside the classes of methods, by the name that it has there."""
+
+
 @hookspec(historic=True)
 def attrkit_configure(registry: Registry) -> None:
     """Called once per plugin; historic, so a plugin that is loaded late is configured too."""
@@ -53,6 +58,11 @@ def attrkit_configure(registry: Registry) -> None:
 @hookspec(firstresult=True)
 def attrkit_executor(model: Any, devices: tuple[str, ...]) -> Executor | None:
     """Offer an executor for this model and these devices; the first answer wins."""
+
+
+@hookspec
+def attrkit_entries(modules: Mapping[str, Any], carries: str) -> Iterable[Mapping[str, Any]]:  # type: ignore[empty-body]
+    """What a model's modules, by path, ask for themselves, as entries to put before those of a ruleset that carries this."""
 
 
 @hookspec(firstresult=True)

@@ -102,36 +102,54 @@ def find_layers(
         UsageTypeError: one is neither a path nor a module, nor a call of one.
     """
     layers = tuple(layers)
-    modules = dict(root.named_modules()) if root is not None and layers else {}
-    return tuple(_found(root, modules, layer, io) for layer in layers)
+    modules = (layer.layer if isinstance(layer, Call) else layer for layer in layers)
+    names = _names(root, {id(module) for module in modules if isinstance(module, nn.Module)})
+    return tuple(_found(root, names, layer, io) for layer in layers)
 
 
-def _found(root: nn.Module | None, modules: dict[str, nn.Module], layer: Any, io: Literal["input", "output"]) -> ModuleLayer:
+def _names(root: nn.Module | None, wanted: set[int]) -> dict[int, str]:
+    """The paths of modules, by identity; no further than to the last of them."""
+    found: dict[int, str] = {}
+    for name, module in root.named_modules() if root is not None and wanted else ():
+        if id(module) in wanted:
+            found[id(module)] = name
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _found(root: nn.Module | None, names: dict[int, str], layer: Any, io: Literal["input", "output"]) -> ModuleLayer:
     if isinstance(layer, Call):
         if type(layer.number) is not int or layer.number < 0:
             raise UsageTypeError(f"layer: the number of a call must be an integer of at least 0, got {layer.number!r}")
-        return attrs.evolve(_found(root, modules, layer.layer, io), call=layer.number)
+        return attrs.evolve(_found(root, names, layer.layer, io), call=layer.number)
     if isinstance(layer, nn.Module):
-        return _of_module(root, modules, layer, io)
+        return _of_module(root, names, layer, io)
     if not isinstance(layer, str):
         raise UsageTypeError(f"layer must be a module or the path of one, like 'encoder.3', got {type(layer).__name__}")
     if root is None:
         raise UsageError(f"layer {layer!r} is a path, but the model is a plain function; pass the module itself")
-    if layer in modules:
-        return ModuleLayer(layer, modules[layer], io)
+    if (module := _at(root, layer)) is not None:
+        return ModuleLayer(layer, module, io)
     path, _, number = layer.rpartition("@")
-    if path and path in modules and number.isdecimal():
-        return ModuleLayer(path, modules[path], io, int(number))
-    paths = [n for n in modules if n]
+    if path and number.isdecimal() and (module := _at(root, path)) is not None:
+        return ModuleLayer(path, module, io, int(number))
+    paths = [n for n, _ in root.named_modules() if n]
     raise UnknownName(f"the model has no layer {layer!r}.{did_you_mean(layer, paths)} Layers: {_some(paths)}")
 
 
-def _of_module(
-    root: nn.Module | None, modules: dict[str, nn.Module], layer: nn.Module, io: Literal["input", "output"]
-) -> ModuleLayer:
+def _at(root: nn.Module, path: str) -> nn.Module | None:
+    """The module at a path."""
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _of_module(root: nn.Module | None, names: dict[int, str], layer: nn.Module, io: Literal["input", "output"]) -> ModuleLayer:
     if root is None:
         return ModuleLayer(type(layer).__name__, layer, io)
-    name = next((n for n, m in modules.items() if m is layer), None)
+    name = names.get(id(layer))
     if name is None:
         raise UnknownName(
             f"layer {type(layer).__name__} is not a module of the model {type(root).__name__}; pass one of its submodules, "

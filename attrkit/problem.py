@@ -18,7 +18,7 @@ from attrkit.baselines import distribution, matched
 from attrkit.draws import mixed
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer, Neuron
-from attrkit.protocols import Runner, Tensors
+from attrkit.protocols import Contribute, Runner, Tensors
 from attrkit.specs import Where
 from attrkit.targets import Target
 
@@ -74,6 +74,7 @@ class Problem:
     keys: Tensor | None = None  # what each row's draws depend on: which example it is, and of which samples; (batch, numbers)
     objectives: tuple[Objective, ...] = ()  # in place of target and neuron where there are several, of the same passes
     choices: Tensor | None = None  # which of such objectives each row is about
+    unsure: bool = False  # whether layers are candidates, of which only those count that run and pass on real numbers
     together: bool = True  # whether several layers are moved together, or each while the others stay as they are
     compares: bool = False  # whether attributions compare with the baseline
     keeps_outputs: bool = False  # whether the objective at point and baseline is of interest
@@ -274,6 +275,20 @@ class Problem:
     def propagate(self, ruleset: Any, parameters: Mapping[str, Any] | None = None) -> tuple[Tensor, Tensors]:
         """The objective, and its relevance at the site, with the operations' backward passes replaced by rules."""
         return self.runner.propagate(self, ruleset, parameters or {})
+
+    def contributions(
+        self,
+        references: Iterable[Tensors],
+        contribute: Contribute,
+        ruleset: Any,
+        parameters: Mapping[str, Any] | None = None,
+        total: int | None = None,
+    ) -> Iterator[Tensors]:
+        """What each of several references at the inputs contributes to the objective's change, by rules that compare with it.
+
+        ``contribute`` makes that of the multipliers, the site's value and the value there for the reference.
+        """
+        return self.runner.contributions(self, references, contribute, ruleset, parameters or {}, total=total)
 
     def _noting(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from attrkit.problem import Problem
 
 Tensors: TypeAlias = "tuple[Tensor, ...]"
+#: What to make of multipliers, the value at the site, and the value there that it is compared with.
+Contribute: TypeAlias = "Callable[[Tensors, Tensors, Tensors], Tensors]"
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
@@ -37,8 +39,18 @@ class Step(Protocol):
     """One operation of a forward pass, as a rule sees it.
 
     ``input``, ``output`` and ``bias`` are detached; ``bias`` is shaped to be added to ``output``, None where there is none.
-    ``forward`` applies the operation's linear map, without the bias unless one is given, to ``x``; ``transpose`` applies its
-    transpose. ``weight`` changes the operation's weight first and must be an elementwise function.
+    ``forward`` applies the operation's linear map, without the bias, to ``x``; ``transpose`` applies its transpose.
+    ``weight`` changes the operation's weight first and must be an elementwise function; ``transposes`` are those for several
+    such changes, ``forwards`` the sum of values for several inputs with a change for each, which may be cheaper at once.
+    ``reads`` is how many weights there are between each output and the inputs, shaped to broadcast against ``output``;
+    ``evenly`` gives each input the sum of the amounts at the outputs that read it, as ``transpose`` does with a weight of
+    ones. ``inputs`` are all of its operands; ``live`` says which of them depend on what is attributed, ``gates`` how much of
+    a gate each is (0 none; 1 the output of an activation; 2 of one between nothing and all). ``degree`` is the power with
+    which the output grows with what is live. ``options`` are what else an operation says of itself, like a softmax its
+    ``dim``. ``at`` is the output for other operands, ``local`` the derivative of a function of each entry, ``vjps`` the
+    operation's own backward pass to each operand, at their values or at others (``vjp`` to the first). ``reference`` is the
+    same operation in the pass over the baseline, for rules that carry multipliers; ``before`` the linear map that made the
+    input, for rules that join it.
     """
 
     @property
@@ -48,12 +60,33 @@ class Step(Protocol):
     @property
     def input(self) -> Tensor: ...
     @property
+    def inputs(self) -> Tensors: ...
+    @property
+    def live(self) -> tuple[bool, ...]: ...
+    @property
+    def gates(self) -> tuple[int, ...]: ...
+    @property
+    def degree(self) -> float: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def reference(self) -> Step | None: ...
+    @property
+    def before(self) -> Step | None: ...
+    @property
     def output(self) -> Tensor: ...
     @property
     def bias(self) -> Tensor | None: ...
     def forward(self, x: Tensor, weight: Callable[[Tensor], Tensor] | None = None) -> Tensor: ...
     def transpose(self, cotangent: Tensor, weight: Callable[[Tensor], Tensor] | None = None) -> Tensor: ...
+    def forwards(self, *pairs: tuple[Tensor, Callable[[Tensor], Tensor] | None]) -> Tensor: ...
+    def transposes(self, cotangent: Tensor, *weights: Callable[[Tensor], Tensor] | None) -> Tensors: ...
+    def reads(self) -> Tensor: ...
+    def evenly(self, amounts: Tensor) -> Tensor: ...
     def vjp(self, cotangent: Tensor) -> Tensor: ...
+    def vjps(self, cotangent: Tensor, at: Sequence[Tensor] | None = None) -> Tensors: ...
+    def at(self, *operands: Tensor) -> Tensor: ...
+    def local(self) -> Tensor: ...
 
 
 @runtime_checkable
@@ -89,6 +122,16 @@ class Runner(Protocol):
         self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None
     ) -> Iterator[tuple[Tensors, Tensors]]: ...
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]: ...
+    def contributions(
+        self,
+        problem: Problem,
+        references: Iterable[Tensors],
+        contribute: Contribute,
+        ruleset: Any,
+        parameters: Mapping[str, Any],
+        *,
+        total: int | None = None,
+    ) -> Iterator[Tensors]: ...
     def attributions(
         self,
         problem: Problem,

@@ -55,6 +55,11 @@ class Plugin:
     state: State = State.FOUND
     reason: str = ""
     error: BaseException | None = attrs.field(default=None, repr=False)
+    whole: bool = attrs.field(init=False, repr=False)  # whether the entry point names a module, not a declaration in one
+
+    @whole.default
+    def _names_a_module(self) -> bool:
+        return not self.target.attr
 
     @property
     def key(self) -> str:
@@ -216,9 +221,9 @@ class Registry:
             self.load(plugin)
 
     def load_hooks(self) -> None:
-        """Load what may take part in a run: plugins whose entry point names a module, not a declaration in one."""
+        """Load what may take part in a run: plugins whose entry point names a module."""
         for plugin in list(self.plugins.values()):
-            if plugin.state is State.FOUND and not plugin.target.attr:
+            if plugin.whole and plugin.state is State.FOUND:
                 self.load(plugin)
 
     # Lookup.

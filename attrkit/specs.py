@@ -191,7 +191,8 @@ class MethodSpec(Declared):
         linear: whether attributions for f + g are those for f plus those for g.
         stochastic: whether it draws random numbers (from ``problem.generator``, and nowhere else).
         neuron: whether the neuron form explains the neuron, or the output as far as it depends on the neuron.
-        forward_passes, backward_passes: the cost, as arithmetic over options and ``features``.
+        forward_passes, backward_passes: the cost, as arithmetic over options, ``features`` and ``layer``, which is 1 for
+            attributions to a layer and 0 for others; passes that only ask for a layer's value end at the layer.
         classes: class names that the naming convention gets wrong, by place.
     """
 
@@ -251,6 +252,9 @@ class MethodSpec(Declared):
         return (self,)
 
 
+Returns = Literal["relevance", "quotient", "cotangent", "shares", "parts"]
+
+
 @attrs.frozen(eq=False)
 class RuleSpec(Declared):
     """A propagation rule: relevance at an operation's output to relevance at its input, or the same of modified gradients.
@@ -259,29 +263,62 @@ class RuleSpec(Declared):
         operations: the operations, or groups of operations, it is defined for.
         returns: what the function returns: ``relevance`` at the input, its ``quotient`` by the input (which saves a product
             and a division where relevance travels as c = R / x), or a ``cotangent`` that the operation's own backward pass
-            turns into the quotient. Of a rule that carries gradients: the gradient at the input, whatever is said here but
-            ``cotangent``.
-        carries: what it is given, and hands on: ``relevance``, or a ``gradient``; a ruleset has rules of one kind.
+            turns into the quotient; of operations on several tensors, a tuple with one for each. Of a rule that carries
+            gradients or multipliers: these at the input, whatever is said here but ``cotangent``. A function that returns
+            ``shares`` takes the step alone, and says what share of its own backward pass each operand gets. One that returns
+            ``parts`` says that the operations are governed that this one is made of; it is never called. Where that depends on
+            the rule's parameters, a function of these, by name.
+        takes: whether it is given ``relevance`` at the output, which is its own to write into, or its ``quotient`` by the
+            output.
+        carries: what it is given, and hands on: ``relevance``, a ``gradient``, or a ``multiplier``, which times the difference
+            from a reference is a contribution; a ruleset has rules of one kind, beside those for ``anything``.
         identity: whether it hands relevance through an elementwise operation unchanged; where the operation is homogeneous
             of degree one, its own backward pass does just that.
+        joins: whether it governs an operation together with the linear map that made its input, where there is one; it is
+            ``step.before`` then, and what the function returns is for the input of that.
+        all_outputs: whether what the function returns depends on outputs that carry nothing, or a function of its parameters
+            that says so. Where it does not, what a ReLU leaves of outputs may be kept in their place.
+        sees_inputs: whether the function looks at what went in; of a rule that returns a cotangent and does not, that is not
+            kept where the operation has no weight.
     """
 
     operations: frozenset[str] = attrs.field(converter=frozenset, kw_only=True, default=frozenset({"linear_like"}))
-    returns: Literal["relevance", "quotient", "cotangent"] = attrs.field(
-        kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "quotient", "cotangent"))
+    returns: Returns | Callable[[Mapping[str, Any]], Returns] = attrs.field(
+        kw_only=True,
+        default="relevance",
+        validator=attrs.validators.or_(attrs.validators.in_(get_args(Returns)), attrs.validators.is_callable()),
     )
-    carries: Literal["relevance", "gradient"] = attrs.field(
-        kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "gradient"))
+    takes: Literal["relevance", "quotient"] = attrs.field(
+        kw_only=True, default="relevance", validator=attrs.validators.in_(("relevance", "quotient"))
+    )
+    carries: Literal["relevance", "gradient", "multiplier", "anything"] = attrs.field(
+        kw_only=True,
+        default="relevance",
+        validator=attrs.validators.in_(("relevance", "gradient", "multiplier", "anything")),
     )
     identity: bool = attrs.field(kw_only=True, default=False)
+    joins: bool = attrs.field(kw_only=True, default=False)
+    all_outputs: bool | Callable[[Mapping[str, Any]], bool] = attrs.field(kw_only=True, default=True)
+    sees_inputs: bool = attrs.field(kw_only=True, default=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a function that cannot be called as a rule."""
-        if (count := len(positional(self.function))) != 2:
+        alone = self.returns in ("shares", "parts")
+        if (count := len(positional(self.function))) != (1 if alone else 2):
             raise UsageError(
-                f"rule {self.name!r}: {self.function.__qualname__} must take (step, relevance) and parameters as "
-                f"keyword-only arguments, it takes {count} positional"
+                f"rule {self.name!r}: {self.function.__qualname__} must take {'(step)' if alone else '(step, relevance)'} and "
+                f"parameters as keyword-only arguments, it takes {count} positional"
             )
+        if self.carries == "anything" and not alone:
+            raise UsageError(f"rule {self.name!r}: only a rule that returns shares or parts may carry anything")
+
+    def returning(self, parameters: Mapping[str, Any]) -> Returns:
+        """What the function returns, given values for all of its parameters."""
+        return self.returns(parameters) if callable(self.returns) else self.returns
+
+    def heeds(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether what it returns depends on outputs that carry nothing."""
+        return self.all_outputs(parameters) if callable(self.all_outputs) else self.all_outputs
 
     @hookimpl
     def attrkit_rules(self) -> tuple[RuleSpec, ...]:

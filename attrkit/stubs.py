@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from attrkit.facade import camel, class_name, constructor_signature, find_class, signature, wrapper_signature
+from attrkit.attributor import Attributor
+from attrkit.facade import camel, class_name, constructor_signature, find_class, further_names, signature, wrapper_signature
 from attrkit.forms import FORMS
 from attrkit.registry import registry
 from attrkit.specs import MethodSpec, Where
@@ -31,6 +32,7 @@ from attrkit.bases import InternalAttribution as InternalAttribution
 from attrkit.bases import LayerAttribution as LayerAttribution
 from attrkit.bases import NeuronAttribution as NeuronAttribution
 from attrkit.bases import PerturbationAttribution as PerturbationAttribution
+<further>
 
 Inputs = TypeVar("Inputs", Tensor, tuple[Tensor, ...])
 Baselines: TypeAlias = Tensor | float | tuple[Tensor | float, ...] | None
@@ -39,6 +41,8 @@ Neuron: TypeAlias = int | tuple[int | slice, ...] | Callable[..., Tensor]
 Layer: TypeAlias = str | nn.Module
 LayerValues: TypeAlias = Any  # a tensor where the layer passes on one, else a tuple; a list for a list of layers
 '''
+
+_FURTHER = "<further>\n"
 
 _TYPES = {
     "additional_forward_args": "Any",
@@ -95,14 +99,17 @@ def _class(name: str, spec: MethodSpec, where: Where) -> str:
     cls = find_class(name)
     form = FORMS.get(name) or cls.form  # type: ignore[attr-defined]
     types = {**{o.name: o.type for o in spec.options}, **_TYPES}
-    bases = ", ".join(base.__name__ for base in cls.__bases__[1:])
+    bases = ", ".join(base.__name__ for base in cls.__bases__ if base is not Attributor)
     returns = "LayerValues" if where is Where.LAYER else "Inputs"
+    attribute = _method("attribute", signature(spec, form).parameters.values(), types, returns)
+    if form.parents:  # whose parameters are others
+        attribute[0] += "  # type: ignore[override]"
     return "\n".join([
         f"class {name}({bases}):",
         f'    """{spec.summary}"""',
         "",
         *_method("__init__", constructor_signature(spec, form).parameters.values(), types, "None"),
-        *_method("attribute", signature(spec, form).parameters.values(), types, returns),
+        *attribute,
     ])  # fmt: skip
 
 
@@ -129,6 +136,13 @@ def _wrapper(spec: WrapperSpec) -> str:
     ])  # fmt: skip
 
 
+def _further() -> Iterable[str]:
+    """Lines for what attrkit's own plugins offer beside the classes of methods."""
+    for name, thing in sorted(further_names().items()):
+        if thing.__module__.startswith("attrkit"):
+            yield f"from {thing.__module__} import {name} as {name}\n"
+
+
 def _shipped_wrappers() -> Iterable[WrapperSpec]:
     specs = registry.all("wrappers").values()
     return (spec for spec in specs if (plugin := registry.origin(spec)) is not None and plugin.dist == "attrkit")
@@ -138,7 +152,7 @@ def text() -> str:
     """The whole stub."""
     classes = {name: _class(name, spec, where) for name, spec, where in _shipped()}
     classes |= {camel(spec.name): _wrapper(spec) for spec in _shipped_wrappers()}
-    return _HEAD + "".join(f"\n{classes[name]}\n" for name in sorted(classes))
+    return _HEAD.replace(_FURTHER, "".join(_further())) + "".join(f"\n{classes[name]}\n" for name in sorted(classes))
 
 
 def main() -> str | None:

@@ -7,7 +7,6 @@ from typing import Any
 import attrs
 import captum.attr
 import torch
-from torch import nn
 
 import attrkit
 import attrkit.attr
@@ -112,12 +111,12 @@ def _noise_tunnel(subject: Subject) -> dict[str, Call]:
 
 
 def _activation(place: str, subject: Subject) -> dict[str, Call]:
-    layer = _layer(subject, place)
+    layer = subject.at(place)
     return {**_same("LayerActivation", subject, layer), "raw": partial(raw.activation, subject, layer, subject.x)}
 
 
 def _layer_gradient(name: str, place: str, subject: Subject) -> dict[str, Call]:
-    layer = _layer(subject, place)
+    layer = subject.at(place)
     both = _same(name, subject, layer, target=raw.TARGET)
     return {**both, "raw": partial(raw.gradient_at, subject, [layer], subject.x)}
 
@@ -128,13 +127,9 @@ def _layer_gradients(subject: Subject) -> dict[str, Call]:
 
 
 def _layer_path(place: str, subject: Subject) -> dict[str, Call]:
-    layer = _layer(subject, place)
+    layer = subject.at(place)
     both = _same("LayerIntegratedGradients", subject, layer, target=raw.TARGET, n_steps=_LAYER_STEPS)
     return {**both, "raw": partial(raw.gradient_along, subject, layer, _LAYER_STEPS)}
-
-
-def _layer(subject: Subject, place: str) -> nn.Module:
-    return subject.early if place == "early" else subject.late
 
 
 def _conductance(subject: Subject) -> dict[str, Call]:
@@ -168,17 +163,24 @@ def _each_target(subject: Subject, targets: Iterable[int]) -> Any:
 
 
 def _neuron_gradient(subject: Subject) -> dict[str, Call]:
-    both = _same("NeuronGradient", subject, subject.early, neuron_selector=subject.neuron)
-    return {**both, "raw": partial(raw.gradient_of_neuron, subject, subject.early, subject.x)}
+    layer = subject.at("early")
+    both = _same("NeuronGradient", subject, layer, neuron_selector=subject.neuron)
+    return {**both, "raw": partial(raw.gradient_of_neuron, subject, layer, subject.x)}
 
 
 def _neuron_path(subject: Subject) -> dict[str, Call]:
-    both = _same("NeuronIntegratedGradients", subject, subject.early, neuron_selector=subject.neuron, n_steps=_LAYER_STEPS)
+    layer = subject.at("early")
+    both = _same("NeuronIntegratedGradients", subject, layer, neuron_selector=subject.neuron, n_steps=_LAYER_STEPS)
 
     def passes() -> Any:
-        return raw.gradient_of_neuron(subject, subject.early, raw.path(subject.x, _LAYER_STEPS))
+        return raw.gradient_of_neuron(subject, layer, raw.path(subject.x, _LAYER_STEPS))
 
     return {**both, "raw": passes}
+
+
+def _few(sides: Callable[[Subject], dict[str, Call]]) -> Callable[[Subject], dict[str, Call]]:
+    """The same of fewer examples, for what takes many passes."""
+    return lambda subject: sides(subject.few)
 
 
 def _single_pass(subject: Subject) -> Bar | None:
@@ -189,31 +191,31 @@ def _tiny(subject: Subject) -> Bar | None:
     return None if subject.compute_bound else Bar("captum", 0.4)
 
 
-def _always(time: float, memory: float | None = None) -> Callable[[Subject], Bar]:
-    return lambda _: Bar("captum", time, memory)
+def _bound(time: float, memory: float | None = None) -> Callable[[Subject], Bar | None]:
+    return lambda subject: Bar("captum", time, memory) if subject.compute_bound else None
 
 
-def _per_layer(subject: Subject) -> Bar:
-    return Bar("captum", 1.3 / len(subject.layers))
+def _per_layer(subject: Subject) -> Bar | None:
+    return _bound(1.3 / len(subject.layers))(subject)
 
 
 CASES: tuple[Case, ...] = (
     Case("Saliency", partial(_gradient, "Saliency"), _single_pass),
     Case("InputXGradient", partial(_gradient, "InputXGradient"), _single_pass),
-    Case(f"IntegratedGradients, {_STEPS} steps", _integrated_gradients, _tiny),
-    Case(f"IntegratedGradients, {_STREAMED_STEPS} steps, {_STREAMED_ROWS} rows a pass", _streamed, _always(1.05, 0.25)),
-    Case("GradientShap", _gradient_shap, differs="random draws"),
-    Case("NoiseTunnel(Saliency)", _noise_tunnel),
-    Case("LayerActivation, first block", partial(_activation, "early"), _single_pass),
-    Case("LayerActivation, last block", partial(_activation, "late"), _single_pass),
-    Case("LayerGradientXActivation, first block", partial(_layer_gradient, "LayerGradientXActivation", "early"), _single_pass),
-    Case("LayerGradientXActivation, last block", partial(_layer_gradient, "LayerGradientXActivation", "late"), _single_pass),
+    Case(f"IntegratedGradients, {_STEPS} steps", _few(_integrated_gradients), _tiny),
+    Case(f"IntegratedGradients, {_STREAMED_STEPS} steps, {_STREAMED_ROWS} rows a pass", _few(_streamed), _bound(1.05, 0.25)),
+    Case("GradientShap", _few(_gradient_shap), differs="random draws"),
+    Case("NoiseTunnel(Saliency)", _few(_noise_tunnel)),
+    Case("LayerActivation, first block", partial(_activation, "first"), _single_pass),
+    Case("LayerActivation, last block", partial(_activation, "last"), _single_pass),
+    Case("LayerGradientXActivation, first block", partial(_layer_gradient, "LayerGradientXActivation", "first"), _single_pass),
+    Case("LayerGradientXActivation, last block", partial(_layer_gradient, "LayerGradientXActivation", "last"), _single_pass),
     Case("LayerGradientXActivation, list of all blocks", _layer_gradients),
-    Case("LayerGradCam, last block", partial(_layer_gradient, "LayerGradCam", "late"), _single_pass, lambda s: s.maps),
-    Case(f"LayerIntegratedGradients, first block, {_LAYER_STEPS} steps", partial(_layer_path, "early"), _always(1.0)),
-    Case(f"LayerIntegratedGradients, last block, {_LAYER_STEPS} steps", partial(_layer_path, "late"), _always(0.45, 0.15)),
-    Case(f"conductance, all blocks, {_LAYER_STEPS} steps", _conductance, _per_layer, differs="another quadrature"),
-    Case(f"Saliency, {CLASSES} targets", _targets, _always(0.5)),
-    Case("NeuronGradient, first block", _neuron_gradient, _always(0.5)),
-    Case(f"NeuronIntegratedGradients, first block, {_LAYER_STEPS} steps", _neuron_path),
+    Case("LayerGradCam, last block", partial(_layer_gradient, "LayerGradCam", "last"), _single_pass, lambda s: s.maps),
+    Case(f"LayerIntegratedGradients, first block, {_LAYER_STEPS} steps", _few(partial(_layer_path, "first")), _bound(1.0)),
+    Case(f"LayerIntegratedGradients, last block, {_LAYER_STEPS} steps", _few(partial(_layer_path, "last")), _bound(0.45, 0.15)),
+    Case(f"conductance, all blocks, {_LAYER_STEPS} steps", _few(_conductance), _per_layer, differs="another quadrature"),
+    Case(f"Saliency, {CLASSES} targets", _few(_targets), _bound(0.5)),
+    Case("NeuronGradient, early layer", _neuron_gradient, _bound(0.5)),
+    Case(f"NeuronIntegratedGradients, early layer, {_LAYER_STEPS} steps", _few(_neuron_path)),
 )

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 Call = Callable[..., Any]  # called without arguments; a case may fix more of them first
-WARM_CALLS = 4  # attrkit learns over the first calls how many rows a pass should have
+WARM_CALLS = 4  # of attrkit, which learns over the first calls how many rows a pass should have; of the others one
 SAMPLE = 0.01  # seconds that one sample lasts at least: many times what the clock itself takes
-_FEWEST_ROUNDS = 5
+_FEWEST_ROUNDS = 3
 
 
 @attrs.frozen
@@ -32,7 +32,7 @@ class Cost:
 
 def costs(calls: Mapping[str, Call], device: torch.device, rounds: int, limit: float) -> dict[str, Cost]:
     """What each call costs; fewer rounds where they would take longer than ``limit`` seconds together."""
-    repeats = {name: _warmed(call, device) for name, call in calls.items()}
+    repeats = {name: _warmed(call, device, WARM_CALLS if name == "attrkit" else 1) for name, call in calls.items()}
     gc.collect()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order, deadline = list(calls), time.monotonic() + limit
@@ -46,9 +46,9 @@ def costs(calls: Mapping[str, Call], device: torch.device, rounds: int, limit: f
     return {name: Cost(tuple(seconds[name]), peak(call, device)) for name, call in calls.items()}
 
 
-def _warmed(call: Call, device: torch.device) -> int:
+def _warmed(call: Call, device: torch.device, times: int) -> int:
     """Call often enough to settle; return how many calls make one sample."""
-    for _ in range(WARM_CALLS):
+    for _ in range(times):
         call()
     return max(1, int(SAMPLE / _timed(call, 1, device)))
 

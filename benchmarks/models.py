@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 CLASSES = 10
-_EXAMPLES = {"mlp": 4, "cnn": 4, "resnet": 2, "bert": 2, "llama": 2}
-_LENGTH, _WIDTH, _BLOCKS = 32, 128, 4  # of the language models
+#: Of each model: how many examples methods of a single pass explain, and how many of them methods of many passes.
+EXAMPLES = {"mlp": (4, 4), "cnn": (64, 16), "resnet": (4, 3), "bert": (8, 2), "llama": (8, 2)}
+_LENGTH, _WIDTH, _BLOCKS, _LOOKED_AT = 32, 256, 6, (0, 2, 3, 5)  # of the language models
 _SIZES: dict[str, Any] = {
     "hidden_size": _WIDTH,
     "num_hidden_layers": _BLOCKS,
@@ -29,20 +30,25 @@ class Subject:
     model: nn.Module
     x: Tensor
     layers: tuple[str, ...]
-    neuron: tuple[int, ...]  # of the first layer
+    early: str  # the place whose neuron is explained
+    neuron: tuple[int, ...]  # of this place
     extra: tuple[Tensor, ...] = ()
     maps: bool = False  # whether layers have channels and places
     compute_bound: bool = True
 
-    @property
-    def early(self) -> nn.Module:
-        """The first block."""
-        return self.model.get_submodule(self.layers[0])
+    def at(self, place: str) -> nn.Module:
+        """The module at an early place, or the first or the last block."""
+        path = {"early": self.early, "first": self.layers[0], "last": self.layers[-1]}[place]
+        return self.model.get_submodule(path)
+
+    def first(self, examples: int) -> "Subject":
+        """The same with the first examples of its batch."""
+        return attrs.evolve(self, x=self.x[:examples], extra=tuple(t[:examples] for t in self.extra))
 
     @property
-    def late(self) -> nn.Module:
-        """The last block."""
-        return self.model.get_submodule(self.layers[-1])
+    def few(self) -> "Subject":
+        """What methods of many passes explain."""
+        return self.first(EXAMPLES[self.name][1])
 
     @property
     def every(self) -> list[nn.Module]:
@@ -85,20 +91,21 @@ class _Embedded(nn.Module):
 
 def _mlp() -> Subject:
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, CLASSES))
-    return Subject("mlp", model, torch.randn(_EXAMPLES["mlp"], 16), ("0", "1", "2", "3"), (3,), compute_bound=False)
+    return Subject("mlp", model, torch.randn(EXAMPLES["mlp"][0], 16), ("0", "1", "2", "3"), "0", (3,), compute_bound=False)
 
 
 def _cnn() -> Subject:
     model = nn.Sequential(
-        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(32 * 8 * 8, CLASSES)),
     )
-    return Subject("cnn", model, torch.randn(_EXAMPLES["cnn"], 3, 32, 32), ("0", "2", "3", "5"), (3, 5, 5), maps=True)
+    x = torch.randn(EXAMPLES["cnn"][0], 3, 32, 32)
+    return Subject("cnn", model, x, ("0", "4", "5", "9"), "0", (3, 5, 5), maps=True)
 
 
 def _resnet() -> Subject:
-    widths = (32, 32, 64, 128, 256)
+    widths = (64, 64, 128, 256, 512)  # of ResNet-18
     stem = nn.Sequential(
         *(nn.Conv2d(3, widths[0], 7, 2, 3, bias=False), nn.BatchNorm2d(widths[0])),
         *(nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)),
@@ -108,13 +115,14 @@ def _resnet() -> Subject:
         for before, after in pairwise(widths)
     ]
     model = nn.Sequential(stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], CLASSES))
-    return Subject("resnet", model, torch.randn(_EXAMPLES["resnet"], 3, 64, 64), ("1", "2", "3", "4"), (3, 5, 5), maps=True)
+    x = torch.randn(EXAMPLES["resnet"][0], 3, 64, 64)
+    return Subject("resnet", model, x, ("1", "2", "3", "4"), "0", (3, 5, 5), maps=True)
 
 
 def _bert() -> Subject:
     from transformers import BertConfig, BertForSequenceClassification
 
-    model = BertForSequenceClassification(BertConfig(**_SIZES, intermediate_size=512))
+    model = BertForSequenceClassification(BertConfig(**_SIZES, intermediate_size=4 * _WIDTH))
     return _language("bert", model, "model.bert.encoder.layer.{}.output")
 
 
@@ -122,13 +130,15 @@ def _llama() -> Subject:
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     untyped: Callable[..., nn.Module] = LlamaForSequenceClassification
-    config = LlamaConfig(**_SIZES, intermediate_size=352, num_key_value_heads=2, pad_token_id=0)
+    config = LlamaConfig(**_SIZES, intermediate_size=11 * _WIDTH // 4, num_key_value_heads=2, pad_token_id=0)
     return _language("llama", untyped(config), "model.model.layers.{}.mlp")
 
 
 def _language(name: str, model: nn.Module, path: str) -> Subject:
-    x, mask = torch.randn(_EXAMPLES[name], _LENGTH, _WIDTH), torch.ones(_EXAMPLES[name], _LENGTH, dtype=torch.long)
-    return Subject(name, _Embedded(model), x, tuple(map(path.format, range(_BLOCKS))), (3, 5), extra=(mask,))
+    n = EXAMPLES[name][0]
+    x, mask = torch.randn(n, _LENGTH, _WIDTH), torch.ones(n, _LENGTH, dtype=torch.long)
+    blocks = tuple(map(path.format, _LOOKED_AT))
+    return Subject(name, _Embedded(model), x, blocks, blocks[0], (3, 5), extra=(mask,))
 
 
 MODELS: dict[str, Callable[[], Subject]] = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "bert": _bert, "llama": _llama}

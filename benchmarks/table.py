@@ -12,18 +12,28 @@ import torch
 
 from benchmarks.cases import Bar
 from benchmarks.measuring import Cost
+from benchmarks.models import EXAMPLES
 
 _AGREEMENT = 1e-3  # relative; what float32 sums in another order stay far below
 _HEAD = ("case", "attrkit / raw", "attrkit / Captum", "Captum / raw", "raw", "bar for attrkit", "", "difference")
 _METHOD = """\
+The models have random weights. *mlp* has three linear layers and passes so short that Python decides, not arithmetic; *cnn*
+four convolutions, on images of 32 x 32; *resnet* is ResNet-18, on images of 64 x 64; *bert* and *llama* have six blocks of
+width 256 and read 32 positions. "Blocks" are four places: of *mlp* the first four modules; of *cnn* the first convolution,
+the first pooling, the third convolution, the last pooling; of *resnet* its stages; of *bert* and *llama* the first, third,
+fourth and sixth block. The early layer is the first one of *mlp* and *cnn*, the stem of *resnet*, the first block of *bert*
+and *llama*. Methods of a single pass explain as many examples: {batches}. Methods of many passes or targets explain the first
+of them: {few}.
+
 All sides run in one process, on the same model and the same batch: attrkit, Captum with the same arguments, and *raw*, the
 passes written by hand: one batched `autograd.grad(out[:, t].sum(), x)`, a plain hook where a layer is looked at, one pass for
 all layers where there are several, one forward pass for all targets. Captum loops where it has no call for many layers
 (conductance) or targets. Only the case that names the rows of a pass bounds them, for attrkit and raw, not for Captum.
 
-After {warm} calls to warm up, the sides take turns; one sample is as many calls as last {sample} ms. Ratios are time / memory.
-Time is {clock}; its ratio is the median of the rounds' ratios. Memory is the exact peak
-of what torch allocates in a call, beyond what was there before. The column *raw* says what its ratios are to.
+After {warm} calls to warm attrkit up, and one of the others, the sides take turns; one sample is as many calls as last
+{sample} ms. Ratios are time / memory. Time is {clock}; its ratio is the median of the rounds'
+ratios. Memory is the exact peak of what torch allocates in a call, beyond what was there before. The column *raw* says what
+its ratios are to.
 *Difference* is the largest between the results of attrkit and Captum, relative to the largest entry; more than {agreement:g}
 stands in bold, unless the two need not be the same. A bar is for time, or for time / memory, against the side that it names."""
 
@@ -88,7 +98,9 @@ def _difference(row: Row) -> str:
 def report(tables: Mapping[str, Sequence[Row]], device: torch.device, *, warm: int, sample: float) -> str:
     """The whole document."""
     clock = "processor time of the process" if device.type == "cpu" else "wall time, with the GPU synchronised"
-    method = _METHOD.format(warm=warm, sample=f"{1e3 * sample:g}", clock=clock, agreement=_AGREEMENT)
+    batches, few = (", ".join(f"{size[i]} ({name})" for name, size in EXAMPLES.items()) for i in range(2))
+    given = {"warm": warm, "sample": f"{1e3 * sample:g}", "clock": clock, "agreement": _AGREEMENT}
+    method = _METHOD.format(**given, batches=batches, few=few)
     parts = ["# Benchmarks", "Written by `python -m benchmarks --write`; do not edit.", _place(device), "## Method", method]
     for name, rows in tables.items():
         parts += [f"## {name}", "\n".join([head(), *map(line, rows)])]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from attrkit.cli.demo import demo
+from attrkit.cli.doctor import doctor
 from attrkit.cli.explain import explain
 from attrkit.cli.failures import Settings, finished
 from attrkit.cli.methods import methods
@@ -30,7 +31,7 @@ def attrkit(context: click.Context, *, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, show, methods, rules, plugins, demo):
+for command in (explain, show, doctor, methods, rules, plugins, demo):
     attrkit.add_command(command)
 
 

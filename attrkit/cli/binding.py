@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrkit.cli.data import Data, load_data, part, suited
 from attrkit.cli.guessing import guessed_input
@@ -14,25 +13,37 @@ from attrkit.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from attrkit.runner import Fit
+    from attrkit.doctoring.rulesets import Bound
+    from attrkit.rulesets.ruleset import Ruleset
 
 
-def bind(source: str, parameters: Mapping[str, Any], model: str, data: str | None, shape: tuple[int, ...] | None) -> Fit:
-    """What the ruleset ``source`` does with a model.
+def bind(ruleset: Ruleset, model: str, data: str | None, shape: tuple[int, ...] | None, layer: str | None) -> Bound:
+    """What a ruleset, with values for its parameters, does with a model, and what its rules say when they run.
 
     Raises:
-        UsageError: the model or its input cannot be had.
-        RulesetError: the ruleset itself is not valid, or its parameters are not.
+        UsageError: the model or its input cannot be had, or the model does not take it.
     """
-    from attrkit.attributing import Request, fit
+    from attrkit.doctoring.examination import examined
+    from attrkit.doctoring.rulesets import bound
     from attrkit.reading import arguments_of
 
     network = load_model(model)
-    inputs = suited(_input(network, data, shape), network).inputs
-    return fit(Request(model=network, arguments=arguments_of(network, inputs)), source, parameters)
+    inputs = suited(example(network, data, shape), network).inputs
+    found = examined(network, arguments_of(network, inputs), None, layer)
+    if not found.healthy:
+        raise UsageError(found.notes[0])
+    result = bound(ruleset, found, {}, at_layer=layer is not None)
+    if result.layer and layer is None:
+        note(f"relevance goes back to layer {result.layer!r}, as it cannot to the inputs; give --layer for another")
+    return result
 
 
-def _input(model: nn.Module, data: str | None, shape: tuple[int, ...] | None) -> Data:
+def example(model: nn.Module, data: str | None, shape: tuple[int, ...] | None) -> Data:
+    """One example of the data, else zeros of a shape, else of one that the model's first layer suggests.
+
+    Raises:
+        UsageError: there is no such data, both are given, or none can be guessed.
+    """
     import torch
 
     if data and shape:

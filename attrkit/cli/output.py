@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from attrkit.views.columns import columns
 
 json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -37,18 +37,9 @@ def note(text: str) -> None:
 
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """Print rows in columns; the last column is wrapped at the width of the terminal."""
-    lines = [list(map(str, row)) for row in rows]
-    titled = [list(header), *lines] if header else lines
-    if not lines:
-        return
-    widths = [max(len(row[column]) for row in titled) for column in range(len(titled[0]) - 1)]
-    indent = sum(widths) + 2 * len(widths)
-    room = max(shutil.get_terminal_size().columns - indent, 30)
-    for row in titled:
-        start = "".join(cell.ljust(width + 2) for cell, width in zip(row, widths, strict=False))
-        wrapped = textwrap.wrap(row[-1], room) or [""]
-        click.echo((start + f"\n{' ' * indent}".join(wrapped)).rstrip())
+    """Print rows in columns that fit the terminal."""
+    for line in columns(rows, header):
+        click.echo(line)
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

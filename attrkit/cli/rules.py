@@ -14,14 +14,15 @@ from attrkit.cli.output import emit, json_option, note, settings_text, table
 from attrkit.errors import RulesetError
 
 if TYPE_CHECKING:
+    from attrkit.propagation import Row
     from attrkit.rulesets.ruleset import Match, Ruleset
-    from attrkit.runner import Fit
 
 
 def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--shape", callback=arguments.shape, metavar="N,C,...", help="Zeros of this shape as input."),
         click.option("--data", metavar="DATA", help="The first example of this as input."),
+        click.option("--layer", metavar="PATH", help="Propagate back to this layer instead of the inputs."),
         click.option("--model", metavar="MODEL", help="Bind the ruleset to this model; references as for explain."),
         settings.set_option,
     ):
@@ -63,21 +64,19 @@ def list_(*, as_json: bool) -> None:
 @click.argument("ruleset")
 @_model_options
 @json_option
-def show(
-    ruleset: str, given: Sequence[str], model: str | None, data: str | None, shape: tuple[int, ...] | None, *, as_json: bool
-) -> None:
+def show(ruleset: str, given: Sequence[str], *, as_json: bool, **place: Any) -> None:
     """Show a ruleset's entries; with a model, what governs each of its operations."""
-    parameters = settings.read(given)
-    if model is None:
-        _show_entries(_read(ruleset, parameters), as_json=as_json)
+    found = _read(ruleset, settings.read(given))
+    if place["model"] is None:
+        _show_entries(found, as_json=as_json)
         return
-    bound = bind(ruleset, parameters, model, data, shape)
+    bound = bind(_settled(found), **place)
     if as_json:
-        emit({"operations": _rows(bound), "problems": bound.problems, "unused": bound.unused})
+        rows = [_chosen(row, "path", "operation", "rule", "parameters", "entry", "origin") for row in bound.rows]
+        emit({"operations": rows, "problems": bound.problems, "unused": bound.notes, "layer": bound.layer})
         return
-    header = ("path", "operation", "rule", "entry", "parameters")
-    table([(r["path"], r["operation"], r["rule"], r["entry"], settings_text(r["parameters"])) for r in _rows(bound)], header)
-    for line in (*bound.unused, *bound.problems):
+    table(_grouped(bound.rows), ("path", "operation", "rule", "entry", "calls", "parameters"))
+    for line in (*bound.notes, *bound.problems):
         note(f"warning: {line}")
 
 
@@ -85,29 +84,40 @@ def show(
 @click.argument("file")
 @_model_options
 @json_option
-def check(
-    file: str, given: Sequence[str], model: str | None, data: str | None, shape: tuple[int, ...] | None, *, as_json: bool
-) -> None:
+def check(file: str, given: Sequence[str], *, as_json: bool, **place: Any) -> None:
     """Check a ruleset, and whether it fits a model; every problem is one line."""
-    parameters = settings.read(given)
     found, bound, problems = None, None, []
     try:
-        found = _read(file, parameters)
-        if model is not None:
-            bound = bind(file, parameters, model, data, shape)
-            problems = [*bound.problems, *bound.unused]
+        found = _read(file, settings.read(given))
+        if place["model"] is not None:
+            bound = bind(_settled(found), **place)
+            problems = [*bound.problems, *bound.notes]
     except RulesetError as error:
         problems = [*error.problems]
-    counts = {"entries": len(found.entries) if found else 0, "operations": len(bound.rows) if bound else 0}
+    governed = [row for row in bound.rows if row.entry] if bound else []
+    counts = {"entries": len(found.entries) if found else 0, "operations": len(governed)}
     if as_json:
         emit({"ok": not problems, "problems": problems, **counts})
     elif problems:
         click.echo("\n".join(problems))
     else:
-        governed = f", which govern {counts['operations']} operations of {model}" if bound else ""
-        click.echo(f"ok: {counts['entries']} entries{governed}")
+        where = f", which govern {counts['operations']} operations of {place['model']}" if bound else ""
+        click.echo(f"ok: {counts['entries']} entries{where}")
     if problems:
         check_failed()
+
+
+@rules.command()
+def schema() -> None:
+    """Print the format of rulesets as a JSON schema, for editors.
+
+    It names the operations, rules, options and rulesets that are installed.
+    """
+    from attrkit.propagation import operations
+    from attrkit.registry import registry
+    from attrkit.rulesets.schema import ruleset_schema
+
+    emit(ruleset_schema(registry, frozenset(o.name for o in operations())))
 
 
 def _read(source: str, parameters: dict[str, Any]) -> Ruleset:
@@ -119,6 +129,13 @@ def _read(source: str, parameters: dict[str, Any]) -> Ruleset:
 
     found = read_ruleset(source, registry, operations=frozenset(o.name for o in operations()))
     return settled(found, parameters) if parameters else found
+
+
+def _settled(ruleset: Ruleset) -> Ruleset:
+    """The ruleset with its parameters' defaults. Raises RulesetError where one is required and not given."""
+    from attrkit.rulesets.values import settled
+
+    return settled(ruleset, {})
 
 
 def _show_entries(ruleset: Ruleset, *, as_json: bool) -> None:
@@ -150,8 +167,18 @@ def _match(match: Match) -> dict[str, Any]:
     }
 
 
-def _rows(bound: Fit) -> list[dict[str, Any]]:
-    return [_chosen(row, "path", "operation", "rule", "parameters", "entry", "origin") for row in bound.rows]
+def _grouped(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """A line for calls that differ in numbers within their paths only, as a ruleset would match them, and how many they are."""
+    from attrkit.doctoring.mending import general
+
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        key = general(row.path), row.operation, row.rule, row.entry, settings_text(row.parameters)
+        groups.setdefault(key, []).append(row.path)
+    return [
+        (path if len(set(paths)) > 1 else paths[0], *said, str(len(paths)), parameters)
+        for (path, *said, parameters), paths in groups.items()
+    ]
 
 
 def _chosen(value: Any, *names: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import attrs
 
 from attrkit.errors import RulesetError, did_you_mean
 from attrkit.layers import path_pattern
-from attrkit.propagation.step import Governing
+from attrkit.propagation.governing import Governing
 from attrkit.registry import registry
-from attrkit.rulesets.ruleset import Entry, Match, Ruleset
-from attrkit.rulesets.vocabulary import GROUPS, members
+from attrkit.rulesets.ruleset import Entry, Match, Position, Ruleset
+from attrkit.rulesets.vocabulary import GROUPS, MODULE, members
 
 
 @attrs.frozen
@@ -25,7 +25,7 @@ class Site:
     operation: str
     path: str
     classes: tuple[type, ...]
-    index: int = 0  # in execution order, over all calls
+    count: int = 0  # of such calls in the module before this one
     rank: int = 0  # over calls of linear operations
     reads_input: bool = False
 
@@ -45,7 +45,7 @@ def covers(match: Match, site: Site) -> bool:
     """Whether every selector but the position holds."""
     innermost = site.classes[-1] if site.classes else None
     return (
-        (not match.op or site.operation in members(match.op))
+        (site.operation in members(match.op) if match.op else site.operation != MODULE)
         and (match.module is None or (innermost is not None and _is(innermost, match.module, exact=match.exact)))
         and (match.within is None or any(_is(c, match.within) for c in site.classes))
         and (match.path is None or path_pattern(match.path).fullmatch(site.path) is not None)
@@ -59,16 +59,47 @@ class Binding:
     """Looks up the rule for each operation of a forward pass, in execution order."""
 
     ruleset: Ruleset
+    asked: int = 0  # how many of its entries, the first ones, are what modules ask for themselves
     hits: dict[int, int] = attrs.field(factory=dict)
     _cache: dict[Any, list[tuple[int, Entry]]] = attrs.field(factory=dict)
-    _planned: dict[int, frozenset[int]] = attrs.field(factory=dict)  # entry -> indices of the calls its position selects
+    _planned: dict[int, frozenset[tuple[str, str, int]]] = attrs.field(factory=dict)  # by entry: calls its position selects
     _governing: dict[int, Governing] = attrs.field(factory=dict)
 
-    @cached_property
+    @property
     def hands_on_relevance(self) -> bool:
-        """Whether some rule returns relevance other than what it was given."""
-        rules = (registry.rule(entry.rule) for entry in self.ruleset.entries)
-        return any(rule.returns == "relevance" and not rule.identity for rule in rules)
+        """Whether some rule for operations to come returns relevance other than what it was given."""
+        return any(position != "first" or not self.hits.get(number) for number, position in self._handing.items())
+
+    @cached_property
+    def _handing(self) -> dict[int, Position]:
+        """The entries with such rules, but for those about what reads an attributed tensor."""
+        found: dict[int, Position] = {}
+        for number, entry in enumerate(self.ruleset.entries):
+            rule, position = registry.rule(entry.rule), entry.match.position
+            sharing = rule.carries == "relevance" and not rule.identity and position != "input"
+            if sharing and rule.returning(rule.resolve(entry.parameters)) == "relevance":
+                found[number] = position
+        return found
+
+    @cached_property
+    def joins(self) -> bool:
+        """Whether some rule governs an operation together with the linear map before it."""
+        return any(registry.rule(entry.rule).joins for entry in self.ruleset.entries)
+
+    @cached_property
+    def looks_around(self) -> bool:
+        """Whether what is attributed makes a difference to how something else is governed.
+
+        Some entry is about what reads an attributed tensor, or an operation is governed together with the one before it, which
+        it is not where that is attributed.
+        """
+        inputs = any(entry.match.position == "input" for entry in self.ruleset.entries)
+        return inputs or self.joins or self.hands_on_relevance or "merge_batch_norm" in self.ruleset.canonize
+
+    @cached_property
+    def governs_modules(self) -> bool:
+        """Whether some entry is about whole modules."""
+        return any(MODULE in entry.match.op for entry in self.ruleset.entries)
 
     @cached_property
     def carries(self) -> str:
@@ -79,8 +110,10 @@ class Binding:
         """
         first: Entry | None = None
         for entry in self.ruleset.entries:
+            if (other := registry.rule(entry.rule).carries) == "anything":
+                continue
             first = first or entry
-            kind, other = registry.rule(first.rule).carries, registry.rule(entry.rule).carries
+            kind = registry.rule(first.rule).carries
             if other != kind:
                 text = f"rule {entry.rule!r} carries {other}, but {first.rule!r} above carries {kind}; have rules of one kind"
                 raise RulesetError([f"{entry.origin}: {text}"])
@@ -106,19 +139,23 @@ class Binding:
                 matching = [s for s in matching if low <= min(1.0, s.rank / deepest) <= high]
             else:
                 matching = matching[-1:]
-            self._planned[number] = frozenset(s.index for s in matching)
+            self._planned[number] = frozenset((s.operation, s.path, s.count) for s in matching)
 
     def restart(self) -> None:
         """Forget what was seen, before another forward pass."""
         self.hits.clear()
 
-    def governing(self, site: Site) -> Governing | None:
-        """The rule of the first entry that matches; None when none does."""
+    def about(self, site: Site) -> list[tuple[int, Entry]]:
+        """The entries that match but for their position."""
         key = (site.operation, site.path, site.classes)
         if (candidates := self._cache.get(key)) is None:
             entries = enumerate(self.ruleset.entries)
             candidates = self._cache[key] = [(n, e) for n, e in entries if covers(e.match, site)]
-        for number, entry in candidates:
+        return candidates
+
+    def governing(self, site: Site) -> Governing | None:
+        """The rule of the first entry that matches; None when none does."""
+        for number, entry in self.about(site):
             if self._positioned(number, entry, site):
                 self.hits[number] = self.hits.get(number, 0) + 1
                 return self._chosen(number, entry)
@@ -129,8 +166,12 @@ class Binding:
         if position is None:
             return True
         if position == "first":
-            return number not in self.hits
-        return site.reads_input if position == "input" else site.index in self._planned.get(number, ())
+            return not self.hits.get(number)
+        return (
+            site.reads_input
+            if position == "input"
+            else (site.operation, site.path, site.count) in self._planned.get(number, ())
+        )
 
     def _chosen(self, number: int, entry: Entry) -> Governing:
         if number not in self._governing:
@@ -138,12 +179,16 @@ class Binding:
             self._governing[number] = Governing(spec, spec.resolve(entry.parameters), entry.id, entry.origin)
         return self._governing[number]
 
+    def asks(self, site: Site) -> bool:
+        """Whether the module there asks for a rule itself."""
+        return any(covers(entry.match, site) for entry in self.ruleset.entries[: self.asked])
+
     def unused(self, modules: Iterable[tuple[str, type]]) -> list[str]:
         """A line for each entry that matched nothing although it is not optional."""
         known = list(modules)
         lines = []
         for number, entry in enumerate(self.ruleset.entries):
-            if number in self.hits or entry.optional:
+            if self.hits.get(number) or entry.optional:
                 continue
             hint = ""
             if entry.match.path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,19 +10,12 @@ import attrs
 from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean
 from attrkit.registry import Registry
 from attrkit.rulesets.document import WRONG
+from attrkit.rulesets.options import option_values
 from attrkit.rulesets.ruleset import Entry
 from attrkit.rulesets.shape import At
-from attrkit.rulesets.values import is_number, references, shown
-from attrkit.rulesets.vocabulary import members
-from attrkit.specs import Option, RuleSpec
-
-_SIMPLE: dict[str, Callable[[Any], bool]] = {
-    "float": is_number,
-    "int": lambda value: is_number(value) and isinstance(value, int),
-    "bool": lambda value: isinstance(value, bool),
-    "str": lambda value: isinstance(value, str),
-    "None": lambda value: value is None,
-}
+from attrkit.rulesets.values import references
+from attrkit.rulesets.vocabulary import ANY, members
+from attrkit.specs import RuleSpec
 
 
 @attrs.frozen
@@ -69,12 +62,16 @@ def _rule_names(at: At, rule: str, context: Context) -> tuple[str, ...]:
     return tuple(map(str, parameter.choices))
 
 
+def undefined(spec: RuleSpec, word: str) -> frozenset[str]:
+    """The operations, of those that a word stands for, that a rule is not defined for."""
+    return frozenset() if ANY in spec.operations else members([word]) - members(spec.operations)
+
+
 def _check_operations(at: At, entry: Entry, spec: RuleSpec, registry: Registry) -> None:
-    defined = members(spec.operations)
     for word in entry.match.op:
-        if missing := members([word]) - defined:
-            part = f" ({', '.join(sorted(missing))})" if members([word]) & defined else ""
-            fit = sorted(name for name, other in registry.all("rules").items() if missing <= members(other.operations))
+        if missing := undefined(spec, word):
+            part = f" ({', '.join(sorted(missing))})" if missing < members([word]) else ""
+            fit = sorted(name for name, other in registry.all("rules").items() if not undefined(other, word) & missing)
             at.complain(f"rule {spec.name!r} is not defined for op {word}{part}; rules for it: {', '.join(fit) or 'none'}")
 
 
@@ -84,11 +81,5 @@ def _check_options(at: At, entry: Entry, spec: RuleSpec) -> None:
         if key not in options:
             known = ", ".join(map(str, spec.options)) or "none"
             at.to(key).complain(f"rule {spec.name!r} has no option {key!r}; its options: {known}.{did_you_mean(key, options)}")
-        elif value is not WRONG and not _fits(options[key], value):
-            at.to(key).complain(f"option {key!r} of rule {spec.name!r}: expected {options[key].type}, got {shown(value)}")
-
-
-def _fits(option: Option, value: Any) -> bool:
-    """Whether a value has one of the option's types; types that are not simple, and references, always fit."""
-    kinds = [kind.strip() for kind in option.type.split("|")]
-    return any(references(value)) or any(kind not in _SIMPLE or _SIMPLE[kind](value) for kind in kinds)
+        elif value is not WRONG and (wrong := option_values(options[key].type).misfit(value)):
+            at.to(key).complain(f"option {key!r} of rule {spec.name!r}: {wrong}")

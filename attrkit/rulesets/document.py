@@ -19,6 +19,7 @@ from attrkit.errors import RulesetError
 BYTES = 1_000_000
 NODES = 20_000
 DEPTH = 50
+PROBLEMS = 200  # more help nobody, and finding what each might have meant takes time
 NUMERAL = 100  # characters; longer ones cost quadratic time and mean nothing
 
 
@@ -63,8 +64,10 @@ class Document:
         return f"{self.name}: {dotted.removeprefix('.')}" if path else self.name
 
     def complain(self, path: Path, message: str) -> None:
-        """Note a problem at ``path``."""
+        """Note a problem at ``path``. Raises RulesetError, with all of them, if there are too many to go on."""
         self.problems.append((self._mark(path), f"{self.place(path)}: {message}"))
+        if len(self.problems) >= PROBLEMS:
+            raise RulesetError([*self.report(), f"{self.place(path)}: reading ends here, after {PROBLEMS} problems"])
 
     def report(self) -> list[str]:
         """The problems, one line each, from the top of the file to its end."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
+import attrs
+
 from attrkit.rulesets.document import WRONG
-from attrkit.rulesets.ruleset import POSITIONS, SCHEMA, Entry, Fallback, Match, Parameter
+from attrkit.rulesets.patterns import glob_trouble, regex_trouble
+from attrkit.rulesets.ruleset import POSITIONS, SCHEMA, Entry, Fallback, Match, Parameter, Ruleset, helps
 from attrkit.rulesets.shape import (
     At,
+    Fragment,
     Read,
     anything,
     flag,
@@ -18,23 +22,28 @@ from attrkit.rulesets.shape import (
     number,
     one_of,
     prose,
+    reads,
     record,
     scalar,
     text,
 )
-from attrkit.rulesets.values import is_number, misfit, shown
+from attrkit.rulesets.values import TYPES, is_number, misfit, shown
+from attrkit.rulesets.vocabulary import GROUPS, OPERATIONS
 
 CANONIZERS = ("merge_batch_norm",)
 
-_PARAMETER = {
-    "default": anything,
-    "type": one_of(get_args(get_type_hints(Parameter)["type"])),
-    "min": number,
-    "max": number,
-    "choices": listed(scalar, least=1),
-    "required": flag,
-    "doc": prose,
-}
+_parameter_keys = record(
+    {
+        "default": anything,
+        "type": one_of(get_args(get_type_hints(Parameter)["type"])),
+        "min": number,
+        "max": number,
+        "choices": listed(scalar, least=1),
+        "required": flag,
+        "doc": prose,
+    },
+    about=helps(Parameter),
+)
 _FALLBACK = {kind: one_of(get_args(hint)) for kind, hint in get_type_hints(Fallback).items()}
 
 
@@ -53,10 +62,22 @@ def _contradiction(found: Mapping[str, Any], parameter: Parameter) -> tuple[str,
     return ("default", wrong) if wrong else ("", "")
 
 
+def _typed(name: str, kind: Fragment) -> Fragment:
+    """What the default of a parameter of a type must be."""
+    unsaid = attrs.fields(Parameter).type.default == name
+    condition = {"properties": {"type": {"const": name}}} | ({} if unsaid else {"required": ["type"]})
+    return {"if": condition, "then": {"properties": {"default": kind}}}
+
+
+@reads(
+    _parameter_keys.schema
+    | {"allOf": [_typed(name, kind.schema) for name, kind in TYPES.items()]}
+    | {"anyOf": [{"required": [key]} for key in ("default", "required")]}
+)
 def _parameter(at: At) -> Any:
     if not str(at.path[-1]).isidentifier():
         return at.complain(f"expected letters, digits and underscores as a parameter's name, got {at.path[-1]!r}")
-    found = record(_PARAMETER)(at)
+    found = _parameter_keys(at)
     if not isinstance(at.value, Mapping) or len(found) < len(at.value):
         return WRONG
     parameter = Parameter(str(at.path[-1]), **found)
@@ -64,12 +85,7 @@ def _parameter(at: At) -> Any:
     return at.to(key).complain(why) if key else parameter
 
 
-def _position(at: At) -> Any:
-    if not isinstance(at.value, Mapping):
-        return one_of(POSITIONS, " or {depth: [low, high]}")(at)
-    return record({"depth": _depth}, ("depth",))(at).get("depth", WRONG)
-
-
+@reads({"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}, "minItems": 2, "maxItems": 2})
 def _depth(at: At) -> Any:
     pair = at.value
     if isinstance(pair, list | tuple) and len(pair) == 2 and all(map(is_number, pair)) and 0 <= pair[0] < pair[1] <= 1:
@@ -77,62 +93,106 @@ def _depth(at: At) -> Any:
     return WRONG if pair is WRONG else at.complain(f"expected [low, high] with 0 <= low < high <= 1, got {shown(pair)}")
 
 
-def _pattern(at: At) -> Any:
-    if (pattern := text(at)) is not WRONG:
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            return at.complain(f"expected a regular expression, got {shown(pattern)}: {error}")
-    return pattern
+_word = one_of(POSITIONS, " or {depth: [low, high]}")
+_range = record({"depth": _depth}, ("depth",))
 
 
-def _match(operations: frozenset[str]) -> Read:
-    """The reader of a rule's ``match``."""
-    word = one_of(operations)
+@reads({"anyOf": [_word.schema, _range.schema]})
+def _position(at: At) -> Any:
+    return _range(at).get("depth", WRONG) if isinstance(at.value, Mapping) else _word(at)
+
+
+def _pattern(what: str, trouble: Callable[[str], str]) -> Read:
+    """Reads a pattern that can be matched in little time."""
+
+    @reads(text.schema)
+    def read(at: At) -> Any:
+        if (pattern := text(at)) is not WRONG:
+            try:
+                if why := trouble(pattern):
+                    return at.complain(f"{what} {shown(pattern)} is refused: {why}")
+            except (re.error, OverflowError, RecursionError) as error:
+                return at.complain(f"expected {what}, got {shown(pattern)}: {error}")
+        return pattern
+
+    return read
+
+
+def words(operations: frozenset[str]) -> frozenset[str]:
+    """What ``op`` may say: the operations, those of the vocabulary and its groups."""
+    return operations | OPERATIONS | GROUPS.keys()
+
+
+def operations_read(known: Iterable[str]) -> Read:
+    """The reader of ``op``: one of the known names, or a list of them."""
+    word = one_of(frozenset(known))
     words = listed(word, least=1)
-    selectors: dict[str, Read] = {
-        "op": lambda at: words(at) if isinstance(at.value, list | tuple) else _alone(word(at)),
+
+    @reads({"anyOf": [word.schema, words.schema]})
+    def read(at: At) -> Any:
+        if isinstance(at.value, list | tuple):
+            return words(at)
+        return WRONG if (found := word(at)) is WRONG else (found,)
+
+    return read
+
+
+_NOT = {"$ref": "#/definitions/not"}  # what it refers to may hold another
+
+
+def _matches(operations: frozenset[str]) -> tuple[Read, Read]:
+    """The readers of a rule's ``match``, and of the ``not`` in it."""
+    selectors = {
+        "op": operations_read(operations),
         "module": text,
         "exact": flag,
         "within": text,
-        "path": text,
-        "path_regex": _pattern,
+        "path": _pattern("a glob", glob_trouble),
+        "path_regex": _pattern("a regular expression", regex_trouble),
     }
 
+    @reads(_NOT)
     def negated(at: At) -> Any:
         if isinstance(at.value, Mapping) and not at.value:
             return at.complain(f"expected at least one of {', '.join(selectors)}, got nothing, which would match everything")
-        return read(at, {**selectors, "position": _misplaced, "not": negated})
+        return inner(at)
 
-    def read(at: At, known: Mapping[str, Read]) -> Match:
-        found = record(known)(at)
-        if "exact" in found and "module" not in found:
-            at.to("exact").complain("exact says how to compare a module; expected the key 'module' too")
-        return Match(**{"not_" if key == "not" else key: value for key, value in found.items()})
+    def selecting(known: Mapping[str, Read]) -> Read:
+        found = record({**selectors, **known}, about=helps(Match))
+        return Read(lambda at: _match(at, found(at)), found.schema | {"dependencies": {"exact": ["module"]}})
 
-    return lambda at: read(at, {**selectors, "position": _position, "not": negated})
+    inner = selecting({"position": _misplaced, "not": negated})
+    return selecting({"position": _position, "not": negated}), Read(inner.read, inner.schema | {"minProperties": 1})
 
 
+def _match(at: At, found: Mapping[str, Any]) -> Match:
+    if "exact" in found and "module" not in found:
+        at.to("exact").complain("exact says how to compare a module; expected the key 'module' too")
+    return Match(**{"not_" if key == "not" else key: value for key, value in found.items()})
+
+
+@reads({"not": {}})
 def _misplaced(at: At) -> Any:
     return at.complain("a position is found among what the whole match selects; expected it outside 'not'")
 
 
-def _alone(value: Any) -> Any:
-    return WRONG if value is WRONG else (value,)
-
-
-def _rules(operations: frozenset[str]) -> Read:
+def _rules(match: Read, rule: Read, cases: Sequence[Fragment]) -> Read:
     """The reader of ``rules``: pairs of a place and the entry there, as far as it could be read."""
-    fields = {"id": text, "match": _match(operations), "rule": text, "with": mapped(anything), "optional": flag}
+    fields = {"id": text, "match": match, "rule": rule, "with": mapped(anything), "optional": flag}
+    keys = record(fields, ("id", "match", "rule"), about=helps(Entry) | {"with": helps(Entry)["parameters"]})
 
+    @reads(keys.schema | ({"allOf": list(cases)} if cases else {}))
     def entry(at: At) -> Any:
-        found = record(fields, ("id", "match", "rule"))(at)
+        found = keys(at)
         named = found.get("id", ""), found.get("match", Match()), found.get("rule", "")
         return at, Entry(*named, found.get("with", {}), found.get("optional", False), at.document.place(at.path))
 
+    entries = listed(entry)
+
+    @reads(entries.schema)
     def read(at: At) -> Any:
         first: dict[str, str] = {}
-        pairs = listed(entry)(at)
+        pairs = entries(at)
         for place, found in () if pairs is WRONG else pairs:
             if found.id and found.id in first:
                 place.to("id").complain(f"id {found.id!r} is taken by the rule at {first[found.id]}; expected one of its own")
@@ -142,26 +202,45 @@ def _rules(operations: frozenset[str]) -> Read:
     return read
 
 
-def read_keys(at: At, operations: frozenset[str]) -> Mapping[str, Any]:
-    """What a ruleset's keys say, without those that cannot be read.
+@reads(text.schema)
+def _parent(at: At) -> Any:
+    return WRONG if text(at) is WRONG else at
 
-    ``extends`` comes as the places of its items, ``rules`` as pairs of a place and the entry there.
+
+def grammar(
+    operations: frozenset[str], *, rule: Fragment | None = None, parent: Fragment | None = None, cases: Sequence[Fragment] = ()
+) -> Read:
+    """The reader of a whole ruleset, whose ``op`` may name ``operations`` besides those of the vocabulary.
+
+    Names of rules and of rulesets are looked up later, by who knows them; of these, ``rule``, ``parent`` (an item of
+    ``extends``) and ``cases`` (what else holds for an entry) are for the schema alone.
+
+    What is read is the ruleset's keys, without those that cannot be read: ``extends`` comes as the places of its items,
+    ``rules`` as pairs of a place and the entry there.
     """
-    read = record(
+    match, negated = _matches(words(operations))
+    keys = record(
         {
             "schema": one_of((SCHEMA,)),
             "name": text,
             "doc": prose,
-            "extends": listed(lambda place: WRONG if text(place) is WRONG else place),
+            "extends": listed(Read(_parent.read, parent or _parent.schema)),
             "params": mapped(_parameter),
             "set": mapped(anything),
             "canonize": listed(one_of(CANONIZERS)),
-            "rules": _rules(operations),
-            "fallback": record(_FALLBACK),
+            "rules": _rules(match, Read(text.read, rule or text.schema), cases),
+            "fallback": record(_FALLBACK, about=helps(Fallback)),
         },
         ("schema", "name"),
+        about=helps(Ruleset) | {"params": helps(Ruleset)["parameters"], "rules": helps(Ruleset)["entries"]},
     )
-    found: Mapping[str, Any] = read(at)
-    if isinstance(at.value, Mapping) and not {"rules", "extends"} & at.value.keys():
-        at.complain("there is nothing in it; expected 'rules', 'extends' or both")
-    return found
+    either = {"rules", "extends"}
+
+    @reads(keys.schema | {"anyOf": [{"required": [key]} for key in sorted(either)], "definitions": {"not": negated.schema}})
+    def read(at: At) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = keys(at)
+        if isinstance(at.value, Mapping) and not either & at.value.keys():
+            at.complain("there is nothing in it; expected 'rules', 'extends' or both")
+        return found
+
+    return read

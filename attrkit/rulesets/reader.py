@@ -14,12 +14,12 @@ from attrkit.errors import RulesetError, UnknownName, UsageTypeError, did_you_me
 from attrkit.registry import Registry
 from attrkit.rulesets.checks import Context, check_entry
 from attrkit.rulesets.document import WRONG, Document, load
-from attrkit.rulesets.grammar import read_keys
+from attrkit.rulesets.grammar import grammar
 from attrkit.rulesets.ruleset import Entry, Fallback, Parameter, Ruleset
 from attrkit.rulesets.shape import At
 from attrkit.rulesets.sources import identity, located
 from attrkit.rulesets.values import misfit, references, settled, shown
-from attrkit.rulesets.vocabulary import GROUPS, OPERATIONS
+from attrkit.rulesets.vocabulary import OPERATIONS
 
 __all__ = ["Source", "read_ruleset", "settled"]
 
@@ -41,7 +41,7 @@ def read_ruleset(source: Source, registry: Registry, operations: frozenset[str] 
     if isinstance(source, Ruleset):
         return source
     whole: _Part | None
-    reading = _Reading(registry, operations | OPERATIONS | GROUPS.keys())
+    reading = _Reading(registry, operations)
     if isinstance(source, Mapping):
         whole = reading.document(Document("<mapping>", source), Path(), ("<mapping>",))
     elif isinstance(source, str | os.PathLike):
@@ -101,7 +101,7 @@ class _Reading:
     def document(self, document: Document, folder: Path, chain: tuple[str, ...]) -> _Part:
         """What a document comes to, its problems added to all others."""
         at = At(document, document.value)
-        found = read_keys(at, self.operations)
+        found = grammar(self.operations)(at)
         part = self.joined(at, found, [self.parent(place, folder, chain) for place in found.get("extends", ())])
         self.problems += document.report()
         return part

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,7 +17,17 @@ Position = Literal["first", "input", "last"] | tuple[float, float] | None
 
 @attrs.frozen
 class Parameter:
-    """A knob of a ruleset, which entries use as ``$name`` and callers set by ``parameters={name: value}``."""
+    """A knob of a ruleset, which entries use as ``$name`` and callers set by ``parameters={name: value}``.
+
+    Attributes:
+        default: its value unless a caller gives another.
+        type: what it may be; a choice may name a rule.
+        min: the least value of a number.
+        max: the largest value of a number.
+        choices: the values of a choice.
+        required: it has no default, and callers must give it.
+        doc: what it means.
+    """
 
     name: str
     default: Any = None
@@ -55,7 +67,15 @@ class Match:
 
 @attrs.frozen
 class Entry:
-    """One line of a ruleset: what it matches and the rule that governs it."""
+    """One line of a ruleset: what it matches and the rule that governs it.
+
+    Attributes:
+        id: its name in messages and reports; a ruleset that extends this one replaces it by an entry of the same name.
+        match: which operations it governs; the first entry that matches an operation decides.
+        rule: the rule, or ``$parameter`` for a choice of rules.
+        parameters: the rule's options, values or ``$parameter``.
+        optional: it may match nothing.
+    """
 
     id: str
     match: Match
@@ -69,8 +89,12 @@ class Entry:
 class Fallback:
     """What happens to an operation that no entry matched.
 
-    ``linear`` and ``nonlinear`` operations that the rewriter knows; ``unknown`` ones that only the audit of the autograd graph
-    finds. ``gradient`` leaves the operation its own backward pass, ``pass`` hands relevance through unchanged.
+    ``gradient`` leaves the operation its own backward pass, ``pass`` hands relevance through unchanged.
+
+    Attributes:
+        linear: of operations with a weight.
+        nonlinear: of the others that the rewriter knows.
+        unknown: of those that only the audit of the autograd graph finds.
     """
 
     linear: Literal["error", "warn", "gradient"] = "error"
@@ -80,7 +104,16 @@ class Fallback:
 
 @attrs.frozen
 class Ruleset:
-    """An ordered list of entries; the first that matches an operation decides."""
+    """An ordered list of entries; the first that matches an operation decides.
+
+    Attributes:
+        name: what it is called in messages.
+        entries: which rule governs which operations, own entries before those of rulesets that it extends.
+        doc: what it is for.
+        parameters: what callers may set, by name.
+        canonize: how the model is simplified first, without a change of its values.
+        fallback: what happens to operations that no entry matches.
+    """
 
     name: str
     entries: tuple[Entry, ...]
@@ -89,3 +122,10 @@ class Ruleset:
     canonize: frozenset[str] = frozenset()
     fallback: Fallback = Fallback()
     origin: str = ""
+
+
+def helps(cls: type) -> dict[str, str]:
+    """What a class's docstring says of each attribute, which is what an editor says of the key."""
+    _, _, section = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")
+    entries = re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", section, re.MULTILINE)
+    return {name.rstrip("_"): " ".join(text.replace("``", "").split()) for name, text in entries}

@@ -37,6 +37,8 @@ def _on_disk(path: Path) -> tuple[Path, str]:
         if path.is_file():
             return path, str(path)
         names = sorted(file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES)
+    if path.suffix in SUFFIXES and os.path.isdir(path):  # noqa: PTH112 - which a name that is too long does not upset
+        raise UnknownName(f"ruleset {str(path)!r} is a folder; expected a file")
     known = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
     hint = did_you_mean(path.name, names)
     raise UnknownName(f"no ruleset file {str(path)!r}; {str(path.parent)!r} holds {known or 'no .yaml file'}.{hint}")

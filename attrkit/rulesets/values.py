@@ -28,6 +28,19 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and (isinstance(value, int) or math.isfinite(value))
 
 
+@attrs.frozen
+class Kind:
+    """A kind of values: whether one is of it, in words, and as a JSON schema."""
+
+    test: Callable[[Any], bool]
+    words: str
+    schema: dict[str, Any]
+
+
+NUMBER = Kind(is_number, "a finite number", {"type": "number"})
+BOOL = Kind(lambda value: isinstance(value, bool), "true or false", {"type": "boolean"})
+
+
 def _is_tensor(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return len(value) > 0 and all(map(is_number, value))
@@ -44,11 +57,29 @@ def _is_stabilizer(value: Any) -> bool:
     )
 
 
-_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "number": (is_number, "a finite number"),
-    "tensor": (_is_tensor, "a number, a list of numbers or a tensor"),
-    "stabilizer": (_is_stabilizer, "a number or {epsilon: number, relative: true or false}"),
-    "bool": (lambda value: isinstance(value, bool), "true or false"),
+#: What a parameter of each type may be; a choice is one of the choices.
+TYPES: dict[str, Kind] = {
+    "number": NUMBER,
+    "tensor": Kind(
+        _is_tensor,
+        "a number, a list of numbers or a tensor",
+        {"anyOf": [NUMBER.schema, {"type": "array", "items": NUMBER.schema, "minItems": 1}]},
+    ),
+    "stabilizer": Kind(
+        _is_stabilizer,
+        "a number or {epsilon: number, relative: true or false}",
+        {
+            "anyOf": [
+                NUMBER.schema,
+                {
+                    "type": "object",
+                    "properties": {"epsilon": NUMBER.schema, "relative": BOOL.schema},
+                    "additionalProperties": False,
+                },
+            ]
+        },
+    ),
+    "bool": BOOL,
 }
 
 
@@ -63,8 +94,8 @@ def misfit(parameter: Parameter, value: Any) -> str:
         expected = f"one of {', '.join(map(str, parameter.choices))}"
         fits, hint = _is_choice(value, parameter.choices), "." + did_you_mean(value, parameter.choices)
     else:
-        test, expected = _TYPES[parameter.type]
-        fits, hint = test(value), ""
+        kind = TYPES[parameter.type]
+        fits, expected, hint = kind.test(value), kind.words, ""
     if not fits:
         return f"expected {expected}, got {shown(value)}{hint}"
     for bound, words, inside in ((parameter.min, "at least", operator.ge), (parameter.max, "at most", operator.le)):

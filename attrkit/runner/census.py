@@ -113,7 +113,7 @@ class Census:
         if tensor is None or torch.nn.parameter.is_lazy(tensor):
             self.tokens.append(type(tensor))
         else:
-            self.tokens += (tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device)
+            self.tokens += (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
 
     def _add_tensor(self, tensor: Tensor) -> None:
         if isinstance(tensor, nn.Parameter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from typing import Any, cast
@@ -61,11 +61,7 @@ class Passes:
             place(self.forward, taps, stack)
             args, kwargs = arguments.call(tuple(t.clone() for t in arguments.tensors), 1, slice(0, len(arguments)))
             self.forward(*args, **kwargs)
-        found = [tap.layer for tap in taps if tap.seen and all(t.is_floating_point() for t in tap.seen)]
-        if not found:
-            names = ", ".join(repr(tap.layer.name) for tap in taps)
-            raise UsageError(f"layers: of {names} none runs in the model's forward pass and passes on real numbers")
-        return found
+        return [tap.layer for tap in _that_saw(taps)]
 
     def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
         """The objective at ``copies`` values of the site, for a part of the batch."""
@@ -84,36 +80,83 @@ class Passes:
         part: slice,
         *,
         moving_inputs: bool,
-        rules: Rewriter | None = None,
     ) -> Outcome:
-        """The objective, the site's value and the gradient there; with ``rules``, relevance instead of the gradient."""
+        """The objective, the site's value and the gradient there."""
         with torch.enable_grad(), ExitStack() as stack:
-            onward = stack.enter_context(rules.active(self.forward.root, self.forward.guard)) if rules else torch.clone
-            taps: list[Tap] = []
-            at: Tensors = ()
-            if not problem.layers:
-                at = tuple(_leaf(name, t) for name, t in zip(problem.arguments.names, tensors, strict=True))
-                inputs = tuple(map(onward, at))
-            elif moving_inputs:
-                taps = [Tap(layer, leaves=True, onward=onward) for layer in problem.layers]
-                place(self.forward, taps, stack)
-                inputs = tuple(t.clone() for t in tensors)
+            if moving_inputs or not problem.layers:
+                value, at, neurons = self._followed(problem, tensors, copies, part, stack)
             else:
                 taps, inputs = self._replacing(problem, tensors, copies, part, stack, leaves=True)
-            neurons = self._neurons(problem, stack)
-            whole = problem.through or rules  # the report of rules is of the whole model
-            output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=() if whole else neurons)
-            at = self._captured(taps) if taps else at
-            check_floating((str(tap.layer), tuple(tap.seen)) for tap in taps)
-            value = self._objective(problem, output, neurons, copies, part)
-            if rules:
-                rules.audit(value)
+                value, at, neurons = self._seen(problem, inputs, copies, part, taps, stack)
             gradient = self._differentiated(problem, value, at, neurons)
-            if (
-                rules and rules.binding.carries == "relevance"
-            ):  # what stays in the graph has no gate, and got relevance by value
-                gradient = tuple(g if a.is_leaf else g * a.detach() for g, a in zip(gradient, at, strict=True))
         return Outcome(value.detach(), tuple(t.detach() for t in at), gradient)
+
+    def propagated(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, rules: Rewriter) -> Outcome:
+        """The objective, the site's value, and what rules make of the objective there.
+
+        Where rules compare with a reference, ``tensors`` are the inputs and then the references, and the values at the site
+        are followed by those for the references and by the objective for these.
+        """
+        forward, compares = self.forward, rules.binding.carries == "multiplier"
+        beside: Tensors = ()
+        if compares:
+            tensors, references = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+            with torch.enable_grad(), ExitStack() as stack:
+                gate = stack.enter_context(rules.recording(forward.root, forward.guard))
+                value, found, _ = self._followed(problem, references, copies, part, stack, gate)
+                beside = (*(t.detach() for t in found), value.detach())
+        with torch.enable_grad(), ExitStack() as stack:
+            gate = stack.enter_context(rules.active(forward.root, forward.guard))
+            value, at, neurons = self._followed(problem, tensors, copies, part, stack, gate)
+            rules.audit(value)
+            carried = self._differentiated(problem, value, at, neurons)
+            if rules.binding.carries == "relevance":  # what stays in the graph has no gate, and got relevance by value
+                carried = tuple(g if a.is_leaf else g * a.detach() for g, a in zip(carried, at, strict=True))
+        return Outcome(value.detach(), (*(t.detach() for t in at), *beside), carried)
+
+    def _followed(
+        self,
+        problem: Problem,
+        tensors: Tensors,
+        copies: int,
+        part: slice,
+        stack: ExitStack,
+        gate: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensors, list[Tap]]:
+        """The objective for values of the inputs, the site's value, and the taps of neurons.
+
+        ``gate`` is what attributed tensors go through, for rules: the report of these is of the whole model.
+        """
+        onward = torch.clone if gate is None else gate
+        if problem.layers:
+            taps = [Tap(layer, leaves=True, onward=onward, optional=problem.unsure) for layer in problem.layers]
+            place(self.forward, taps, stack)
+            return self._seen(problem, tuple(t.clone() for t in tensors), copies, part, taps, stack, whole=gate is not None)
+        at = tuple(_leaf(name, t) for name, t in zip(problem.arguments.names, tensors, strict=True))
+        value, _, neurons = self._seen(problem, tuple(map(onward, at)), copies, part, [], stack, whole=gate is not None)
+        return value, at, neurons
+
+    def _seen(
+        self,
+        problem: Problem,
+        inputs: Tensors,
+        copies: int,
+        part: slice,
+        taps: list[Tap],
+        stack: ExitStack,
+        *,
+        whole: bool = False,
+    ) -> tuple[Tensor, Tensors, list[Tap]]:
+        """The objective, what ``taps`` captured, and the taps of neurons; ``whole`` forbids to stop after these."""
+        neurons = self._neurons(problem, stack)
+        stop = () if whole or problem.through else neurons
+        output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=stop)
+        if problem.unsure:
+            taps = _that_saw(taps)
+            problem.layers, problem.unsure = tuple(tap.layer for tap in taps), False
+        at = self._captured(taps)
+        check_floating((str(tap.layer), tuple(tap.seen)) for tap in taps)
+        return self._objective(problem, output, neurons, copies, part), at, neurons
 
     def tangent(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
         """The objective, the site's derivative in a direction of the inputs, and the gradient; inputs first, directions after.
@@ -260,14 +303,15 @@ class Passes:
         if value.dim() > 1:
             site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
             found = columns(value, at, self.forward.learnt, site)
-            if not all(bool(g.any()) for g in found):  # there may be some on which nothing depends
+            if not all(g.sum().item() or bool(g.any()) for g in found):  # there may be some on which nothing depends
                 self._filled(problem, at, torch.autograd.grad(value.sum(), at, allow_unused=True))
             return found
         options = {"allow_unused": True, **self.grad_options}
         if not (problem.through and neurons):
-            return self._filled(problem, at, torch.autograd.grad(value.sum(), at, **options))
+            return self._filled(problem, at, torch.autograd.grad(value, at, torch.ones_like(value), **options))
         seen = neurons[0].captured()
-        upper = torch.autograd.grad(value.sum(), seen, retain_graph=True, allow_unused=True, materialize_grads=True)
+        ones = torch.ones_like(value)
+        upper = torch.autograd.grad(value, seen, ones, retain_graph=True, allow_unused=True, materialize_grads=True)
         seeds = zip(seen, problem.through.mask(seen), upper, strict=True)
         lower = [(v, mask * g) for v, mask, g in seeds if v.requires_grad]
         if not lower:
@@ -318,6 +362,15 @@ class Passes:
         taps = [Tap(neuron.layer) for neuron in neurons if neuron]
         place(self.forward, taps, stack)
         return taps
+
+
+def _that_saw(taps: list[Tap]) -> list[Tap]:
+    """Those that saw real numbers, and nothing else. Raises UsageError where there is none."""
+    found = [tap for tap in taps if tap.seen and all(t.is_floating_point() for t in tap.seen)]
+    if not found:
+        names = ", ".join(repr(tap.layer.name) for tap in taps)
+        raise UsageError(f"layers: of {names} none runs in the model's forward pass and passes on real numbers")
+    return found
 
 
 def _shapes(problem: Problem) -> Any:

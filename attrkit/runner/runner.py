@@ -18,7 +18,7 @@ from attrkit.completeness import ends, gaps
 from attrkit.errors import AttrkitError, RulesetError, UsageError, warn
 from attrkit.problem import Inner, Objective, Problem
 from attrkit.propagation import Rewriter, Row, bound
-from attrkit.protocols import Executor, Tensors
+from attrkit.protocols import Contribute, Executor, Tensors
 from attrkit.runner.executors import Serial
 from attrkit.runner.learnt import Habit
 from attrkit.runner.packing import Evaluate, Outcome, Packing, Point, together
@@ -52,6 +52,7 @@ _PASSES = {
     "gradient along": ("forward", "backward"),
     "tangent": ("forward", "backward"),
     "relevance": ("forward", "backward"),
+    "multiplier": ("forward", "forward", "backward"),
 }
 
 
@@ -76,12 +77,13 @@ class Runner:
 
     def sites(self, problem: Problem, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]:
         """The objective, where the problem is interested in it, and the site's value for each value of the inputs."""
+        self._settle(problem)
         found = self._stream(problem, inputs, "site", [partial(self.passes.site, problem)])
         return ((o.value if problem.keeps_outputs else None, o.at) for o in found)
 
     def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site."""
-        _check_moved(problem)
+        self._check_moved(problem)
         passes = self.passes
         ways = [partial(passes.value, problem)]
         if problem.layers:
@@ -93,8 +95,9 @@ class Runner:
         self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None
     ) -> Iterator[tuple[Tensor, Tensors, Tensors]]:
         """Objective, site value and gradient at each value of the site (or of the inputs, where those move)."""
+        self._settle(problem)
         if not moving_inputs:
-            _check_moved(problem)
+            self._check_moved(problem)
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
         return ((o.value, o.at, o.gradient) for o in self._stream(problem, points, kind, ways, total))
 
@@ -111,8 +114,9 @@ class Runner:
         self, problem: Problem, ends: tuple[Tensors, Tensors], rule: Iterable[tuple[float, float]], *, moving_inputs: bool
     ) -> Tensors:
         """The weighted sum of the objective's gradients at places of a straight path; ``rule`` gives places and weights."""
+        self._settle(problem)
         if not moving_inputs:
-            _check_moved(problem)
+            self._check_moved(problem)
             check_floating((str(layer), problem.point) for layer in problem.layers[:1])
         start, end = ends
         total: Tensors = ()
@@ -132,6 +136,7 @@ class Runner:
         self, problem: Problem, ends: tuple[Tensors, Tensors], places: Iterable[float]
     ) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's value and the gradient there at places of a straight path of the inputs, those of a pass together."""
+        self._settle(problem)
         kind, ways = self._ways(problem, moving_inputs=True)
         packing = self._packing(problem, kind, ways, partial(interpolated, *ends))
         packs = self._counted(packing.packs([(place, 1.0) for place in places], self.executor), kind, packing.n)
@@ -150,6 +155,7 @@ class Runner:
         self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None
     ) -> Iterator[tuple[Tensors, Tensors]]:
         """The site's derivative and the objective's gradient for inputs, each followed by the direction in which it moves."""
+        self._settle(problem)
         if len(problem.layers) > 1:  # above a layer the derivative goes no further
             raise ApartError
         way = partial(self.passes.tangent, problem)
@@ -165,6 +171,7 @@ class Runner:
         most: int | None = None,
     ) -> Iterator[Tensors]:
         """What another method says at each value of the inputs; several of them are one larger batch to it."""
+        self._settle(problem)
         n = len(problem.arguments)
         own = problem.example_rows[:, None] if problem.keys is None else problem.keys
         progress, self.progress = self.progress, ""
@@ -199,26 +206,86 @@ class Runner:
 
     def _gap(self, problem: Problem, values: Tensors) -> Tensor:
         """The convergence delta of each row."""
+        return self._gap_between(problem, values, *ends(problem, compared=problem.compares))
+
+    def _gap_between(self, problem: Problem, values: Tensors, output: Tensor, baseline_output: Tensor | None) -> Tensor:
+        """The same, for the objective at the point and at the baseline."""
         counts = [self.passes.sizes[layer] for layer in problem.layers] or [len(values)]
-        found = gaps(values, counts, *ends(problem, compared=problem.compares))
+        found = gaps(values, counts, output, baseline_output)
         if found is None:
             return values[0].new_full((len(values[0]),), torch.nan)
         return found.T if found.dim() == 2 else found  # rows first, then layers
 
     def propagate(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensors]:
-        """Objective and relevance at the site, for the inputs; one backward pass for each layer of the site."""
+        """Objective and relevance at the site, for the inputs, or what else the rules carry there."""
         rules = self._bound(problem, ruleset, parameters)
-        sites = [attrs.evolve(problem, layers=(layer,)) for layer in problem.layers] or [problem]
-        outcomes = [self._propagated(site, rules) for site in sites]
-        self.report, self.adds_up = tuple(rules.report), rules.binding.carries == "relevance"
-        for line in self._unused(rules):
-            warn(line)
-        problem.__dict__.setdefault("point", tuple(t for o in outcomes for t in o.at))
+        compares = rules.binding.carries == "multiplier"
+        sites = [problem]
+        if rules.binding.looks_around and problem.layers:  # a pass for each layer
+            self._settle(problem)
+            sites = [attrs.evolve(problem, layers=(layer,)) for layer in problem.layers]
+        points = [(*problem.inputs, *problem.start)] if compares else [problem.inputs]
+        outcomes = [next(self._propagated(site, rules, points, 1)) for site in sites]
+        self._concluded(rules)
+        vars(problem).setdefault("point", tuple(t for o in outcomes for t in o.at[: len(o.gradient)]))
+        if compares:
+            vars(problem).setdefault("baseline", tuple(t for o in outcomes for t in o.at[len(o.gradient) : -1]))
+            problem.outputs["baseline"] = outcomes[0].at[-1]
+        problem.outputs["point"] = outcomes[0].value
         return outcomes[0].value, tuple(t for o in outcomes for t in o.gradient)
 
-    def _propagated(self, problem: Problem, rules: Rewriter) -> Outcome:
-        way = partial(self.passes.gradient, problem, moving_inputs=True, rules=rules)
-        return next(self._stream(problem, [problem.inputs], "relevance", [way], 1))
+    def contributions(
+        self,
+        problem: Problem,
+        references: Iterable[Tensors],
+        contribute: Contribute,
+        ruleset: Any,
+        parameters: Mapping[str, Any],
+        *,
+        total: int | None = None,
+    ) -> Iterator[Tensors]:
+        """For each of several references, what to make of multipliers, the site's value and that for the reference."""
+        rules = self._bound(problem, ruleset, parameters)
+        if rules.binding.carries != "multiplier":
+            raise RulesetError([f"ruleset {rules.binding.ruleset.name!r} compares with no reference; give one like deeplift's"])
+        if rules.binding.looks_around and problem.layers:  # as in ``propagate``
+            self._settle(problem)
+            if len(problem.layers) > 1:
+                raise ApartError
+        points = ((*problem.inputs, *reference) for reference in references)
+        compared: list[Tensor] = []
+        for outcome in self._propagated(problem, rules, points, total):
+            n = len(outcome.gradient)
+            problem.outputs["point"] = outcome.value
+            compared.append(outcome.at[-1])
+            vars(problem).setdefault("point", outcome.at[:n])
+            values = contribute(outcome.gradient, outcome.at[:n], outcome.at[n:-1])
+            if self.gaps is not None:
+                self.gaps.append(self._gap_between(problem, values, outcome.value, outcome.at[-1]))
+            yield values
+        problem.outputs["baseline"] = torch.stack(compared).mean(0)
+        self._concluded(rules)
+
+    def _settle(self, problem: Problem) -> None:
+        """Find out by a pass which layers there are, where that is open."""
+        if problem.unsure:
+            problem.layers, problem.unsure = tuple(self.passes.running(problem.arguments, problem.layers)), False
+
+    def _check_moved(self, problem: Problem) -> None:
+        self._settle(problem)
+        if len(problem.layers) > 1 and not problem.together:
+            raise ApartError
+
+    def _propagated(self, problem: Problem, rules: Rewriter, points: Iterable[Tensors], total: int | None) -> Iterator[Outcome]:
+        way = partial(self.passes.propagated, problem, rules=rules)
+        kind = "multiplier" if rules.binding.carries == "multiplier" else "relevance"
+        return self._stream(problem, points, kind, [way], total)
+
+    def _concluded(self, rules: Rewriter) -> None:
+        """Report what governed each operation, and warn of entries that governed none."""
+        self.report, self.adds_up = tuple(rules.report), rules.binding.carries != "gradient"
+        for line in self._unused(rules):
+            warn(line)
 
     def fit(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> Fit:
         """What a ruleset would do with the model, found by a forward pass."""
@@ -232,7 +299,7 @@ class Runner:
         return Fit(tuple(rules.report), problems, self._unused(rules))
 
     def _bound(self, problem: Problem, ruleset: Any, parameters: Mapping[str, Any]) -> Rewriter:
-        rules = bound(ruleset, parameters)
+        rules = bound(ruleset, parameters, self.passes.forward.root)
         if rules.binding.needs_plan():
             self._governed(problem, rules)
             rules.plan()
@@ -319,8 +386,3 @@ def _label(inner: Inner) -> str:
     while isinstance(inner, partial):
         inner = inner.func
     return str(getattr(inner, "name", None) or getattr(inner, "__qualname__", type(inner).__name__))
-
-
-def _check_moved(problem: Problem) -> None:
-    if len(problem.layers) > 1 and not problem.together:
-        raise ApartError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, tee
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from torch import Tensor
 from attrkit.errors import UsageError
 from attrkit.problem import Inner, Problem
 from attrkit.propagation import Row
-from attrkit.protocols import Tensors
+from attrkit.protocols import Contribute, Tensors
 from attrkit.runner.path import interpolated
 from attrkit.runner.runner import Runner
 
@@ -122,6 +122,29 @@ class Sharing:
             self.reports[int(problem.choices[rows[0]])] = self.runner.report
         return _in_place(found)  # type: ignore[no-any-return]
 
+    def contributions(
+        self,
+        problem: Problem,
+        references: Iterable[Tensors],
+        contribute: Contribute,
+        ruleset: Any,
+        parameters: Mapping[str, Any],
+        *,
+        total: int | None = None,
+    ) -> Iterator[Tensors]:
+        """What each reference contributes to each row's own objective; passes for each objective."""
+        separate = list(self._separate(problem))
+        copies = tee(references, len(separate))
+        streams = [
+            self.runner.contributions(one, _taken(copy, rows), contribute, ruleset, parameters, total=total)
+            for (one, rows), copy in zip(separate, copies, strict=True)
+        ]
+        for parts in zip(*streams, strict=True):
+            yield _in_place([(part, rows) for part, (_, rows) in zip(parts, separate, strict=True)])
+        problem.outputs |= {
+            end: _in_place([(one.outputs[end], rows) for one, rows in separate]) for end in separate[0][0].outputs
+        }
+
     def attributions(
         self, problem: Problem, inner: Inner, inputs: Iterable[Tensors], *, total: int | None = None, most: int | None = None
     ) -> Iterator[Tensors]:
@@ -172,21 +195,35 @@ class Sharing:
     def _repeated(at: Tensors, order: Tensor) -> Tensors:
         if any(len(t) != order.shape[1] for t in at):
             raise UsageError("layer: its value has other rows than the batch; explain its targets or neurons one by one")
-        return tuple(t.repeat(len(order), *[1] * (t.dim() - 1))[order.flatten().argsort()] for t in at)
+        return tuple(_placed(t.repeat(len(order), *[1] * (t.dim() - 1)), order) for t in at)
+
+
+def _taken(points: Iterable[Tensors], rows: Tensor) -> Iterator[Tensors]:
+    """The same rows of every point."""
+    return (tuple(t[rows] for t in point) for point in points)
 
 
 def _folded(point: Tensors, order: Tensor) -> Tensors | bool:
     """The rows of the first objective where those of all others equal them, else False."""
-    first = tuple(t[order[0]] for t in point)
-    same = all(torch.equal(t[rows], f) for rows in order[1:] for t, f in zip(point, first, strict=True))
-    return first if same else False
+    each = [(t if _straight(order) else t[order.flatten().to(t.device)]).unflatten(0, order.shape) for t in point]
+    return tuple(t[0] for t in each) if all(torch.equal(t[1:], t[:1].expand_as(t[1:])) for t in each) else False
 
 
 def _unfolded(t: Tensor, order: Tensor) -> Tensor:
     """From shape (rows, objectives, ...) to one row for each of both, where ``order`` says."""
     if len(t) != order.shape[1]:
         raise UnsharedError
-    return t.transpose(0, 1).flatten(0, 1)[order.flatten().argsort().to(t.device)]
+    return _placed(t.transpose(0, 1).flatten(0, 1), order)
+
+
+def _placed(t: Tensor, order: Tensor) -> Tensor:
+    """Rows that follow one another as in ``order``, each in its place."""
+    return t if _straight(order) else t[order.flatten().argsort().to(t.device)]
+
+
+def _straight(order: Tensor) -> bool:
+    """Whether rows are in their places already, so that no copy is needed."""
+    return torch.equal(order.flatten(), torch.arange(order.numel()))
 
 
 def _in_place(parts: list[tuple[Any, Tensor]]) -> Any:

@@ -44,6 +44,7 @@ class Tap:
     seen: list[Tensor] = attrs.field(factory=list)
     calls: int = 0
     tangents: list[Tensor] | None = None  # where given: of what was seen, in forward-mode differentiation
+    optional: bool = False  # it may see nothing, and looks at real numbers only
     expected: int = 1  # calls, where tangents are taken
     enough: Callable[[], None] | None = None  # called after each call that was captured
 
@@ -53,6 +54,8 @@ class Tap:
         if self.layer.call not in (None, self.calls - 1):
             return value
         tensors = self.layer.read(value)
+        if self.optional and not all(t.is_floating_point() for t in tensors):
+            return value
         if self.values is not None:
             tensors = self.values[len(self.seen) : len(self.seen) + len(tensors)]
         if self.tangents is not None:

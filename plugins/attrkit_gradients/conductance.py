@@ -15,7 +15,7 @@ _FORWARD = "forward_"
     complete="approximate",
     linear=True,
     neuron="through",
-    forward_passes="n_steps + 2",
+    forward_passes="n_steps + layer * (1 + multiply_by_inputs)",
     backward_passes="n_steps",
     references=("arXiv:1805.12233", "arXiv:1807.09946"),
 )

@@ -36,7 +36,7 @@ def _plan(problem: Problem, example: int, n: int) -> tuple[Tensor, Tensor]:
     distribution=True,
     complete="approximate",
     stochastic=True,
-    forward_passes="n_samples",
+    forward_passes="n_samples * (1 + layer * multiply_by_inputs) + layer",
     backward_passes="n_samples",
     references=("arXiv:1906.10670", "arXiv:1705.07874"),
 )
@@ -66,10 +66,15 @@ def expected_gradients(problem: Problem, *, n_samples: int = 50, multiply_by_inp
             pairs = zip(starts(sample), problem.inputs, strict=True)
             yield tuple(b + positions.to(x).reshape(-1, *[1] * (x.dim() - 1)) * (x - b) for b, x in pairs)
 
+    def summands() -> Iterator[Tensors]:
+        gradients = (gradient for _, gradient in problem.along(points(), n_samples))
+        if not multiply_by_inputs:
+            yield from gradients
+            return
+        for gradient, base in zip(gradients, problem.sites(map(starts, range(n_samples))), strict=True):
+            yield tuple(g * (x - b) for g, x, b in zip(gradient, problem.point, base, strict=True))
+
     total = problem.zeros()
-    compared = problem.sites(map(starts, range(n_samples)))
-    for (_, gradient), base in zip(problem.along(points(), n_samples), compared, strict=True):
-        if multiply_by_inputs:
-            gradient = tuple(g * (x - b) for g, x, b in zip(gradient, problem.point, base, strict=True))  # noqa: PLW2901
-        total = tuple(t + g / n_samples for t, g in zip(total, gradient, strict=True))
+    for summand in summands():
+        total = tuple(t + s / n_samples for t, s in zip(total, summand, strict=True))
     return total

@@ -15,7 +15,7 @@ from attrkit_gradients.noise import Deviations, deviations, noisy
     distribution=True,
     complete="approximate",
     stochastic=True,
-    forward_passes="n_samples",
+    forward_passes="n_samples * (1 + 2 * layer * multiply_by_inputs) + layer",
     backward_passes="n_samples",
     references=("arXiv:1705.07874", "arXiv:1906.10670"),
 )

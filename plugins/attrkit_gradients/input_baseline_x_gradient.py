@@ -10,6 +10,7 @@ from attrkit.protocols import Tensors
     distribution=True,
     complete="approximate",
     stochastic=True,
+    forward_passes="1 + layer * (1 + multiply_by_inputs)",
     backward_passes="1",
     references=("arXiv:1906.10670", "arXiv:1705.07874"),
 )

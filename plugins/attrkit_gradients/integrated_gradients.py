@@ -13,7 +13,7 @@ from attrkit_gradients.quadrature import quadrature
     baseline="optional",
     complete="approximate",
     linear=True,
-    forward_passes="n_steps",
+    forward_passes="n_steps + 2 * layer",
     backward_passes="n_steps",
     references=("arXiv:1703.01365",),
 )

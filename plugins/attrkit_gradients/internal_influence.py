@@ -10,7 +10,7 @@ from attrkit_gradients.quadrature import quadrature
     where={"layer"},
     baseline="optional",
     linear=True,
-    forward_passes="n_steps",
+    forward_passes="n_steps + 1",
     backward_passes="n_steps",
     references=("arXiv:1802.03788",),
     classes={"layer": "InternalInfluence"},

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from attrkit import RuleSpec, hookimpl, rule
@@ -14,7 +15,23 @@ def guided(step: Step, gradient: Tensor) -> Tensor:  # noqa: ARG001 - a rule tak
     return gradient.clamp(min=0)
 
 
+@rule("deconvnet", operations={"activation"}, carries="gradient", references=("arXiv:1311.2901",))
+def deconvnet(step: Step, gradient: Tensor) -> Tensor:  # noqa: ARG001 - a rule takes the step
+    """Hand back what is positive of the gradient, whatever the activation itself lets through."""
+    return gradient.clamp(min=0)
+
+
+@rule("beta_smooth", operations={"relu"}, carries="gradient", references=("arXiv:1906.07983",))
+def beta_smooth(step: Step, gradient: Tensor, *, beta: float = 10.0) -> Tensor:
+    """Give a ReLU the derivative of softplus, which it is close to.
+
+    Args:
+        beta: how close; the smaller, the smoother.
+    """
+    return gradient * torch.sigmoid(beta * step.input)
+
+
 @hookimpl
 def attrkit_rules() -> Iterable[RuleSpec]:
     """The rules of this family."""
-    return (guided,)
+    return guided, deconvnet, beta_smooth

@@ -14,7 +14,7 @@ from attrkit.protocols import Tensors
     references=("doi:10.1371/journal.pone.0130140", "doi:10.1007/978-3-030-28954-6_10"),
     classes={"input": "LRP", "layer": "LayerLRP", "neuron": "NeuronLRP"},
 )
-def lrp(problem: Problem, *, rules: Any = "captum_default", parameters: Mapping[str, Any] | None = None) -> Tensors:
+def lrp(problem: Problem, *, rules: Any = "default", parameters: Mapping[str, Any] | None = None) -> Tensors:
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares.
 
     Args:

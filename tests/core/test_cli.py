@@ -228,7 +228,7 @@ def test_a_method_is_told_whole(run):
         "n_steps int | Literal['auto'] 50 points on the path",
         "attributes to input, layer, neuron",
         "complete approximate",
-        "n_steps forward and n_steps backward passes",
+        "n_steps + 2 * layer forward and n_steps backward passes",
         "arXiv:1703.01365",
         "attrkit.attr.LayerIntegratedGradients",
         f"distribution attrkit {version('attrkit')}",
@@ -303,7 +303,7 @@ def test_a_ruleset_is_shown_on_a_model(run, folder):
         status, out, _ = run("rules", "show", "mine.yaml", "--model", "planted.py:Net", *given, "--json")
         shown = json.loads(out)
         assert status == 0
-        assert [row["rule"] for row in shown["operations"]] == ["epsilon", "pass", "epsilon"]
+        assert [row["rule"] for row in shown["operations"] if row["entry"]] == ["epsilon", "pass", "epsilon"]
         assert shown["operations"][0]["parameters"]["epsilon"] == 1e-6
         assert len(shown["unused"]) == 1
 
@@ -331,6 +331,52 @@ def test_every_problem_is_one_line(run, folder):
     fails(run("rules", "show", "bad.yaml"), 2, "(and 1 more: attrkit rules check lists them)")
 
 
+def test_the_schema_is_printed(run):
+    pytest.importorskip("torch")
+    status, out, err = run("rules", "schema")
+    schema = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (schema["title"], "epsilon_plus" in out, '"alphabeta"' in out) == ("attrkit/ruleset@1", True, True)
+
+
+def test_what_only_a_rule_knows_is_checked_on_a_model(run, folder):
+    (folder / "odd.yaml").write_text(
+        "schema: attrkit/ruleset@1\nname: odd\nrules:\n"
+        "  - {id: a, match: {op: conv}, rule: alphabeta, with: {alpha: 3, beta: 1}}\n"
+        "  - {id: b, match: {op: linear}, rule: zbox}\n"
+        "  - {id: c, match: {op: activation}, rule: pass}\n"
+    )
+    assert run("rules", "check", "odd.yaml")[0] == 0
+    status, out, _ = run("rules", "check", "odd.yaml", "--model", "planted.py:Net", "--data", "images.pt")
+    first, second = out.splitlines()
+    assert status == 1
+    assert first.startswith("odd.yaml:4:5: entry 'a' (alphabeta): alphabeta needs alpha and beta of at least 0")
+    assert second.startswith("odd.yaml:5:5: entry 'b' (zbox): zbox needs low")
+
+
+def test_calls_that_differ_in_numbers_are_one_line(run, folder):
+    (folder / "deep.py").write_text(
+        "from torch import nn\nnet = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 2))"
+    )
+    _, out, _ = run("rules", "show", "captum_default", "--model", "deep.py:net", "--shape", "1,3")
+    rows = [line.split() for line in out.splitlines()[1:] if line[0] != " "]
+    assert [row[:5] for row in rows] == [["*", "linear", "epsilon", "weights", "3"], ["1", "relu", "pass", "activations", "1"]]
+    shown = json.loads(run("rules", "show", "captum_default", "--model", "deep.py:net", "--shape", "1,3", "--json")[1])
+    assert [row["path"] for row in shown["operations"] if row["entry"]] == ["0", "1", "2", "3"]
+
+
+def test_integers_are_bound_at_a_layer(run, folder):
+    (folder / "tokens.py").write_text(
+        "from torch import nn\nnet = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(24, 2))"
+    )
+    arguments = ("rules", "show", "mine.yaml", "--model", "tokens.py:net")
+    status, _, err = run(*arguments)
+    assert status == 0
+    assert "relevance goes back to layer '0', as it cannot to the inputs; give --layer for another" in err
+    assert json.loads(run(*arguments, "--json")[1])["layer"] == "0"
+    assert json.loads(run(*arguments, "--layer", "1", "--json")[1])["layer"] == "1"
+
+
 def test_an_entry_that_matches_nothing_is_a_problem(run, folder):
     status, out, _ = run("rules", "check", "mine.yaml", "--model", "planted.py:Net", "--data", "images.pt")
     assert status == 1
@@ -353,6 +399,38 @@ def test_parameters_are_checked_too(run, folder, arguments, message):
 def test_data_and_shape_exclude_each_other(run, folder):
     outcome = run("rules", "check", "mine.yaml", "--model", "planted.py:Net", "--data", "images.pt", "--shape", "1,1,8,8")
     fails(outcome, 2, "--data and --shape both say what the input is; give one of them")
+
+
+# The doctor
+
+
+def test_the_doctor_says_what_works(run, folder):
+    status, out, err = run("doctor", "planted.py:Net", "images.pt", "-m", "saliency", "-r", "mine.yaml")
+    assert (status, err) == (0, "")
+    assert "Net: image (4, 1, 8, 8) float32 -> (2, 3) float32" in out
+    assert "works    saliency" in out
+    assert "mine.yaml  works\n    mine.yaml:10:5: entry 'never'" in out
+    found = json.loads(run("doctor", "planted.py:Net", "images.pt", "-m", "saliency", "--target", "1", "--json")[1])
+    assert (found["ok"], found["target"], found["rulesets"]) == (True, 1, [])
+    assert [(m["name"], m["verdict"]) for m in found["methods"]] == [("saliency", "works")]
+
+
+def test_the_doctor_saves_what_is_mended(run, folder):
+    (folder / "part.yaml").write_text(RULES.replace("linear_like", "conv").replace("avg_pool", "conv"))
+    status, out, err = run("doctor", "planted.py:Net", "images.pt", "-r", "part.yaml", "-o", "mended")
+    assert status == 1  # nothing else was tried
+    assert "part.yaml  fails, can be mended" in out
+    assert "part.yaml, mended: mended/part_mended.yaml" in err
+    checked = run("rules", "check", "mended/part_mended.yaml", "--model", "planted.py:Net", "--data", "images.pt", "--json")
+    assert [p for p in json.loads(checked[1])["problems"] if "'never'" not in p] == []
+
+
+def test_the_doctor_fails_where_nothing_works(run, folder):
+    status, out, _ = run("doctor", "planted.py:Net", "--shape", "1,2,8,8")
+    assert status == 1
+    assert "Net: image (1, 2, 8, 8) float32 -> nothing" in out
+    fails(run("doctor", "planted.py:Net", "images.pt", "-m", "salienty"), 2, "Did you mean 'saliency'?")
+    fails(run("doctor", "planted.py:Net", "images.pt", "--shape", "1,1,8,8"), 2, "give one of them")
 
 
 # Explaining

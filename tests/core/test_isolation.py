@@ -78,6 +78,10 @@ def _swap_data(m: Any) -> None:
     m.first.weight.data = m.first.weight.data * 2
 
 
+def _transposed_data(m: Any) -> None:
+    m.hidden[0].weight.data = m.hidden[0].weight.data.t()  # the same memory, in another order
+
+
 def _new_parameter(m: Any) -> None:
     m.first.weight = nn.Parameter(m.first.weight.detach() * 2)
 
@@ -101,6 +105,10 @@ def _number(m: Any) -> None:
 
 def _in_list(m: Any) -> None:
     m.factors[0] = 2.0
+
+
+def _another_list(m: Any) -> None:
+    m.factors = [2.0, {"deep": 1.0}]
 
 
 def _in_nested(m: Any) -> None:
@@ -167,7 +175,7 @@ def _bound_forward(m: Any) -> None:
 
 
 EDITS = [f for name, f in sorted(globals().items()) if inspect.isfunction(f) and list(inspect.signature(f).parameters) == ["m"]]
-assert len(EDITS) == 24  # so that none of them is lost to a slip in the line above
+assert len(EDITS) == 26  # so that none of them is lost to a slip in the line above
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda e: e.__name__.strip("_"))

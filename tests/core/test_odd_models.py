@@ -159,11 +159,20 @@ W = torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_se
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: (W @ x.T).T, lambda x: torch.bmm(W[None], x.T[None])[0].T, lambda x: torch.einsum("bi,ij->bj", x, W)],
-    ids=["constant first", "bmm", "einsum"],
+    [
+        lambda x: (W @ x.T).T,
+        lambda x: torch.bmm(W[None], x.T[None])[0].T,
+        lambda x: torch.einsum("bi,ij->bj", x, W),
+        lambda x: torch.einsum("bi,hij->bhj", x, W[None]).flatten(1),
+        lambda x: (x @ W[0])[:, None],
+        lambda x: torch.tensordot(x, W, 1),
+    ],
+    ids=["constant first", "bmm", "einsum", "einsum of heads", "vector", "tensordot"],
 )
 def test_no_linear_map_passes_silently(function: Any) -> None:
-    with pytest.raises(UngovernedError, match="the model uses operation .*; set fallback.linear: warn") as caught:
+    with pytest.raises(
+        UngovernedError, match="(the model uses operation|no entry matches it).*set fallback.linear: "
+    ) as caught:
         attrkit.explain(function, X, "lrp", target=0, rules=NOTHING)
     assert isinstance(caught.value, TypeError), "as for an unsupported layer in the established API"
 

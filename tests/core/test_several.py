@@ -566,7 +566,7 @@ FAMILIES = {
     "internal_influence": {"n_steps": 6},
     "activation": {},
     "lrp": {"rules": {
-        "schema": "attrkit/ruleset@1", "name": "plain", "fallback": {"unknown": "gradient"},
+        "schema": "attrkit/ruleset@1", "name": "plain", "fallback": {"unknown": "gradient", "nonlinear": "gradient"},
         "rules": [
             {"id": "l", "match": {"op": "linear_like"}, "rule": "epsilon"},
             {"id": "a", "match": {"op": "activation"}, "rule": "pass"},
@@ -812,7 +812,6 @@ def gauss(n):
         (case, method)
         for case in RECURRENT
         for method in ("activation", "feature_ablation", "conductance", "lrp", "internal_influence")
-        if method != "lrp" or RECURRENT[case][0] is Reused  # tanh has no rule
     ],
 )
 def test_other_methods_at_one_call(explain, case, method):

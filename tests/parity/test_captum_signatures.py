@@ -102,8 +102,10 @@ def test_attribute_is_wrapped_once(attribute, name):
     place = () if FORMS[name].where == "input" else (model[2],)
     cls = getattr(attrkit.attr, name)
     given = {"neuron_selector": 1} if FORMS[name].where == "neuron" else {"target": 1}
+    if FORMS[name].method in ("gradient_shap", "deeplift_shap"):
+        given["baselines"] = draw(3, 6)
     if FORMS[name].method == "gradient_shap":
-        given |= {"baselines": draw(3, 6), "seed": 1}
+        given["seed"] = 1
     if name == "NeuronConductance":
         given["target"] = 1
     assert cls.attribute.__name__ == cls.attribute.__wrapped__.__name__ == "attribute"

@@ -22,6 +22,8 @@ BOX = {"low": torch.full_like(IMAGES, LOW), "high": torch.full_like(IMAGES, HIGH
 COMPOSITES = {
     "EpsilonPlus": ("epsilon_plus", {}, {}),
     "EpsilonPlusFlat": ("epsilon_plus_flat", {}, {}),
+    "EpsilonAlpha2Beta1": ("epsilon_alpha2_beta1", {}, {}),
+    "EpsilonAlpha2Beta1Flat": ("epsilon_alpha2_beta1_flat", {}, {}),
     "EpsilonGammaBox": ("epsilon_gamma_box", {"low": LOW, "high": HIGH}, BOX),
 }
 composites = pytest.mark.parametrize("composite", COMPOSITES)
@@ -95,3 +97,50 @@ def test_composites_with_other_margins(explain, zennit, nets, composite):
     margins = {"epsilon": 0.02, "stabilizer": 0.05, **({"gamma": 0.7} if composite == "EpsilonGammaBox" else {})}
     found = explain(ours, IMAGES, "lrp", rules=ruleset, parameters={**parameters, **margins}, target=1)
     same(found.values["x"], relevance(zennit, theirs, composite, **margins, **given))
+
+
+def excited(zennit, model, **given):
+    made = zennit.composites.ExcitationBackprop(canonizers=[zennit.canonizers.SequentialMergeBatchNorm()], **given)
+    with zennit.attribution.Gradient(model=model, composite=made) as attributor:
+        return attributor(IMAGES, lambda output: output * torch.eye(3, dtype=torch.float64)[1])[1]
+
+
+@pytest.mark.parametrize("bias", ["absorb", "zero"])
+def test_excitation_backprop(explain, zennit, nets, bias):
+    theirs, ours = nets
+    parameters = {"stabilizer": 1e-6, "bias": bias}
+    found = explain(ours, IMAGES, "lrp", rules="excitation_backprop", parameters=parameters, target=1)
+    same(found.values["x"], excited(zennit, theirs, **({} if bias == "absorb" else {"zero_params": ["bias"]})))
+
+
+@pytest.mark.parametrize(
+    ("composite", "rules", "parameters", "given"),
+    [
+        ("GuidedBackprop", "guided_backprop", {}, {}),
+        ("DeconvNet", "deconvnet", {}, {}),
+        ("BetaSmooth", "beta_smooth", {}, {}),
+        ("BetaSmooth", "beta_smooth", {"beta": 2.0}, {"beta_smooth": 2.0}),
+    ],
+)
+def test_gradients(explain, zennit, nets, composite, rules, parameters, given):
+    theirs, ours = nets
+    made = getattr(zennit.composites, composite)(**given)
+    with zennit.attribution.Gradient(model=theirs, composite=made) as attributor:
+        expected = attributor(IMAGES, lambda output: torch.eye(3, dtype=torch.float64)[1].expand_as(output))[1]
+    same(explain(ours, IMAGES, "lrp", rules=rules, parameters=parameters, target=1).values["x"], expected)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.1])
+def test_epsilon_everywhere(explain, zennit, nets, epsilon):
+    theirs, ours = nets
+    rules, types = zennit.rules, zennit.types
+    layers = [
+        *((kind, rules.Pass()) for kind in (types.Activation, types.BatchNorm)),
+        *((kind, rules.Norm(epsilon)) for kind in (types.AvgPool, zennit.layer.Sum)),
+        (types.Linear, rules.Epsilon(epsilon)),
+    ]
+    made = zennit.composites.LayerMapComposite(layers, canonizers=[zennit.canonizers.SequentialMergeBatchNorm()])
+    with zennit.attribution.Gradient(model=theirs, composite=made) as attributor:
+        expected = attributor(IMAGES, lambda output: output * torch.eye(3, dtype=torch.float64)[1])[1]
+    found = explain(ours, IMAGES, "lrp", rules="epsilon", parameters={"epsilon": epsilon}, target=1)
+    same(found.values["x"], expected)

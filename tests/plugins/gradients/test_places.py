@@ -103,6 +103,21 @@ def test_a_layer_on_which_the_output_does_not_depend_gets_zeros(attribute, name)
     assert torch.equal(found, torch.zeros(3, 4, dtype=torch.float64))
 
 
+@layered
+def test_a_module_under_two_paths_answers_to_both(attribute, name):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+            self.same = self.body
+
+        def forward(self, x):
+            return self.head(self.same(x).tanh())
+
+    model, x = built(Twice), draw(3, 3, seed=5)
+    torch.testing.assert_close(*(attribute(name, model, path)(x, target=0, **LAYERED[name]) for path in ("body", "same")))
+
+
 # What goes in, and what comes out.
 
 

@@ -35,12 +35,13 @@ def bias_of(module, shape):
 
 
 def stabilized(z, stabilizer):
-    """Away from zero by a number, or by a fraction of the root mean square; the sign of 0 is positive.
+    """Away from zero by a number, or by a fraction of the root mean square of vectors; the sign of 0 is positive.
 
     Where that is nothing, there is nothing to share: what is divided vanishes.
     """
     if isinstance(stabilizer, dict):
-        stabilizer = stabilizer["epsilon"] * z.square().mean().sqrt()
+        vectors = z.reshape(-1, stabilizer.get("length", z.numel()))
+        stabilizer = stabilizer["epsilon"] * vectors.square().mean(1, keepdim=True).sqrt().expand_as(vectors).reshape(z.shape)
     moved = z + stabilizer * (z >= 0).to(z) - stabilizer * (z < 0).to(z)
     return torch.where(moved == 0, torch.inf, moved)
 

@@ -123,31 +123,45 @@ def test_a_rule_sees_its_step(explain, plugin):
 WEIGHT = draw(4, 6, seed=3)
 
 
-def expit_net(x):
-    return torch.special.expit(x @ WEIGHT.T).sum(1)
+def erfcx_net(x):
+    return torch.special.erfcx(x @ WEIGHT.T).sum(1)
 
 
 def test_an_operation_of_a_plugin_is_governed(explain, plugin):
-    @rule("through", operations={"expit"})
+    @rule("through", operations={"erfcx"})
     def through(step, relevance):
         return relevance
 
     x = draw(3, 6)
     rules = ruleset(entry({"op": "matmul_const"}, "epsilon", epsilon=0))
-    with pytest.raises(RulesetError, match="Sigmoid|Expit"):
-        explain(expit_net, x, "lrp", rules=rules)
+    with pytest.raises(RulesetError, match="the model uses operation SpecialErfcx"):
+        explain(erfcx_net, x, "lrp", rules=rules)
     plugin(
         attrkit_rules=lambda: [through],
-        attrkit_operations=lambda: [
-            Operation("expit", (torch.special.expit,), lambda call: call.elementwise(homogeneous=False))
-        ],
+        attrkit_operations=lambda: [Operation("erfcx", (torch.special.erfcx,), lambda call: call.unary(call.args[0]))],
     )
-    with pytest.raises(RulesetError, match="expit in the model: no entry matches it; add an entry for it"):
-        explain(expit_net, x, "lrp", rules=rules)
-    found = explain(expit_net, x, "lrp", rules=ruleset(*rules["rules"], entry({"op": "expit"}, "through")))
+    with pytest.raises(RulesetError, match="erfcx in the model: no entry matches it; add an entry for it"):
+        explain(erfcx_net, x, "lrp", rules=rules)
+    found = explain(erfcx_net, x, "lrp", rules=ruleset(*rules["rules"], entry({"op": "erfcx"}, "through")))
     z = x @ WEIGHT.T
-    torch.testing.assert_close(found.values["x"], x * ((torch.sigmoid(z) / z) @ WEIGHT), rtol=1e-10, atol=1e-12)
-    assert [(r["operation"], r["rule"]) for r in found.rules] == [("matmul_const", "epsilon"), ("expit", "through")]
+    torch.testing.assert_close(found.values["x"], x * ((torch.special.erfcx(z) / z) @ WEIGHT), rtol=1e-10, atol=1e-12)
+    governed = [(r["operation"], r["rule"]) for r in found.rules]
+    assert governed == [("matmul_const", "epsilon"), ("erfcx", "through"), ("sum", "own gradient")]
+
+
+def test_an_operation_of_a_plugin_may_have_parts(explain, plugin):
+    def parts(x):
+        return torch.exp(x * x) * torch.erfc(x)
+
+    erfcx = Operation("erfcx", (torch.special.erfcx,), lambda call: call.by_parts(), parts)
+    plugin(attrkit_operations=lambda: [erfcx])
+    x = draw(3, 6)
+    every = entry({"op": ["matmul_const", "exp", "mul", "erfc"]}, "gradient")
+    found = explain(erfcx_net, x, "lrp", rules=ruleset(every))
+    assert [r["operation"] for r in found.rules] == ["matmul_const", "mul", "exp", "erfc", "mul", "sum"]
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(erfcx_net(leaf).sum(), leaf)
+    torch.testing.assert_close(found.values["x"], x * gradient, rtol=1e-10, atol=1e-12)
 
 
 def test_a_linear_map_of_a_plugin_is_governed_by_every_rule_for_linear_maps(explain, plugin):

@@ -176,7 +176,7 @@ def test_an_exception_of_the_model_is_the_caller_s_and_leaves_nothing(explain, a
 
 def test_what_a_ruleset_refuses_leaves_nothing(explain):
     with pytest.raises(RulesetError):
-        explain(nn.Sequential(built(mlp), nn.Softmax(1)).eval(), draw(2, 6), "lrp", target=0)
+        explain(nn.Sequential(built(mlp), nn.Softmax(1)).eval(), draw(2, 6), "lrp", rules="captum_default", target=0)
 
 
 # One net in many forms.

@@ -71,6 +71,9 @@ def expected(rule, module, x, readout, bias="absorb", norm=None, **options):
         scale = norm(zero + 1).flatten().detach() - shift
         W, b = scale[:, None] * W, scale * b + shift
     known = {"full_bias": b} if rule == "gamma" else {}
+    if (output := module(x[:1])).dim() == 3:  # of which a relative stabiliser looks at each vector
+        length = output.shape[-1]
+        options = {k: {**v, "length": length} if isinstance(v, dict) else v for k, v in options.items()}
     found = []
     for example in x.flatten(1):
         relevance = (W @ example + b) * readout
@@ -270,7 +273,7 @@ def test_epsilon_at_sums_and_averages_shares_by_contribution(explain):
         ("zbox", {"high": 1.0}, "zbox needs low, the smallest value an input can have"),
         ("zbox", {"low": 1.0}, "zbox needs high, the largest value an input can have"),
         ("zbox", {"low": [0.0] * 4, "high": 1.0}, r"low has shape \(4,\), which does not fit an input of shape \(3, 5\)"),
-        ("epsilon", {"bias": "none"}, "bias must be 'absorb' or 'zero', got 'none'"),
+        ("epsilon", {"bias": "none"}, "option 'bias' of rule 'epsilon': expected absorb.* got 'none'"),
         ("zplus", {"stabilizer": {"epsilon": 0.1, "relativ": True}}, "stabilizer has no key 'relativ'"),
     ],
 )  # fmt: skip

@@ -195,7 +195,7 @@ def test_every_call_is_reported_in_order_with_what_governed_it(explain):
         ("block1", "relu", "pass"),
         ("block1.conv2", "conv", "zplus"),
         ("block1.bn2", "batch_norm", "merged into block1.conv2"),
-        ("block1", "add", "epsilon"),
+        ("block1", "add", "norm"),
         ("block1", "relu", "pass"),
         ("block2.conv1", "conv", "zplus"),
         ("block2.bn1", "batch_norm", "merged into block2.conv1"),
@@ -204,9 +204,9 @@ def test_every_call_is_reported_in_order_with_what_governed_it(explain):
         ("block2.bn2", "batch_norm", "merged into block2.conv2"),
         ("block2.shortcut.0", "conv", "zplus"),
         ("block2.shortcut.1", "batch_norm", "merged into block2.shortcut.0"),
-        ("block2", "add", "epsilon"),
+        ("block2", "add", "norm"),
         ("block2", "relu", "pass"),
-        ("", "avg_pool", "epsilon"),
+        ("", "avg_pool", "norm"),
         ("fc", "linear", "epsilon"),
     ]
     origins = {r["entry"]: r["origin"] for r in report if r["entry"]}

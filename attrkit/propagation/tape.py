@@ -1,0 +1,66 @@
+"""What went into operations in the pass over the baseline, for rules that compare with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from attrkit.errors import UsageError
+from attrkit.propagation.step import Kept
+
+
+@attrs.define
+class Tape:
+    """Written in the order of the calls in one forward pass, and read in that order in the next."""
+
+    recording: bool = True
+    notes: deque[tuple[str, str, tuple[Kept, ...]]] = attrs.field(factory=deque)
+
+    def note(self, operation: str, path: str, operands: tuple[Kept, ...]) -> None:
+        """What went into an operation."""
+        self.notes.append((operation, path, operands))
+
+    def next(self, operation: str, path: str) -> tuple[Kept, ...]:
+        """What went into the same operation in the pass that was recorded.
+
+        Raises:
+            UsageError: that pass ran another one here.
+        """
+        there, where, operands = self.notes.popleft() if self.notes else ("nothing", path, ())
+        if (there, where) != (operation, path):
+            raise _other(there, where, operation, path)
+        return operands
+
+    def conclude(self) -> None:
+        """Nothing more comes.
+
+        Raises:
+            UsageError: the pass that was recorded ran more operations.
+        """
+        if self.notes:
+            raise _other(*self.notes[0][:2], "nothing", self.notes[0][1])
+
+
+def _other(there: str, where: str, operation: str, path: str) -> UsageError:
+    return UsageError(
+        f"baselines: for them the model computes {there} at {where or 'the model'!r} where it computes {operation} at "
+        f"{path or 'the model'!r} for the inputs; a method that compares operation by operation needs the same ones in both, "
+        "so give baselines that take the same way through the model"
+    )
+
+
+@contextmanager
+def nothing_saved() -> Iterator[None]:
+    """Let torch follow what depends on what, and keep no tensor for a backward pass."""
+
+    def refuse(_: Any) -> Tensor:
+        raise AssertionError("a pass that is only recorded has no backward pass")
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda _: None, refuse):
+        yield
