@@ -55,11 +55,9 @@ class Plugin:
     state: State = State.FOUND
     reason: str = ""
     error: BaseException | None = attrs.field(default=None, repr=False)
-    whole: bool = attrs.field(init=False, repr=False)  # whether the entry point names a module, not a declaration in one
-
-    @whole.default
-    def _names_a_module(self) -> bool:
-        return not self.target.attr
+    whole: bool = attrs.field(  # whether the entry point names a module, not a declaration in one
+        init=False, repr=False, default=attrs.Factory(lambda self: not self.target.attr, takes_self=True)
+    )
 
     @property
     def key(self) -> str:

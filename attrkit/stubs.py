@@ -104,6 +104,7 @@ def _class(name: str, spec: MethodSpec, where: Where) -> str:
     attribute = _method("attribute", signature(spec, form).parameters.values(), types, returns)
     if form.parents:  # whose parameters are others
         attribute[0] += "  # type: ignore[override]"
+        attribute[-1] += "  # pyright: ignore[reportIncompatibleMethodOverride]"
     return "\n".join([
         f"class {name}({bases}):",
         f'    """{spec.summary}"""',

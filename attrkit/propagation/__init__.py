@@ -15,6 +15,7 @@ from attrkit.propagation.calls import Row as Row
 from attrkit.propagation.families import SHIPPED
 from attrkit.propagation.operations import Operation, by_function
 from attrkit.propagation.rewriter import Rewriter as Rewriter
+from attrkit.propagation.tape import OtherRowsError as OtherRowsError
 from attrkit.registry import registry
 from attrkit.rulesets.reader import read_ruleset
 from attrkit.rulesets.ruleset import SCHEMA, Entry, Ruleset

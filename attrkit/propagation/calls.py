@@ -9,7 +9,7 @@ import attrs
 from torch import Tensor
 
 from attrkit.propagation.linear import ByGradient, LinearMap
-from attrkit.propagation.made import made_by
+from attrkit.propagation.made import made_by, noted
 from attrkit.propagation.normalised import Normalised
 from attrkit.propagation.operations import Operation, live, writes
 from attrkit.propagation.step import Kept, OperationStep
@@ -148,6 +148,11 @@ class Call:
         if not (alive := [i for i, x in enumerate(factors) if live(x)]):
             return self.run()
         return self.rewriter.links.multiplied(self, factors, alive[0])
+
+    def shifted(self, *terms: Any) -> Any:
+        """A sum of which at most one term depends on the input: ``1 - gate`` is a gate."""
+        made = next((made_by(x) for x in terms if live(x)), None)
+        return self.run() if made is None or not made.gate else noted(self.run(), gate=made.gate)
 
     def weighted(self, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Any:
         """A product with a constant: a linear map, unless the constant is what a rule has made of something by stopping it."""

@@ -67,7 +67,7 @@ class Connections:
         if self.tape.recording:
             self.tape.note(step.operation, step.path, tuple(self.keeper.keep(x.detach()) for x in operands))
             return False
-        kept = self.tape.next(step.operation, step.path)
+        kept = self.tape.next(step.operation, step.path, operands)
         step.reference = attrs.evolve(step, operands=kept, changed={})
         return True
 

@@ -127,7 +127,8 @@ class Hook:
         return found
 
 
-_keeps_graph: Callable[[], bool] | None = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+_autograd: Any = getattr(torch._C, "_autograd")  # noqa: B009 - torch's stub leaves it out
+_keeps_graph: Callable[[], bool] | None = getattr(_autograd, "_get_current_graph_task_keep_graph", None)
 
 
 def last_pass() -> bool:

@@ -38,9 +38,12 @@ def live(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
+_NN: Any = getattr(torch._C, "_nn")  # noqa: B009 - torch's stub leaves it out
+
+
 def found(*names: str) -> tuple[Callable[..., Any], ...]:
     """The functions and methods of torch that have one of these names."""
-    places = (torch, F, Tensor, torch.special, torch.linalg, torch._C._nn)
+    places = (torch, F, Tensor, torch.special, torch.linalg, _NN)
     return tuple(f for name in names for place in places if callable(f := getattr(place, name, None)))
 
 

@@ -76,9 +76,12 @@ class Rewriter:
             self.links = Connections(self.binding, self.choices)  # the other holds nodes of the graph, which lead back here
 
     @contextmanager
-    def recording(self, root: nn.Module | None, guard: Guard) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Note what goes into operations inside the block, for rules that compare with it the next time ``active``."""
-        self._tape = Tape()
+    def recording(self, root: nn.Module | None, guard: Guard, *, one_row: bool = False) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Note what goes into operations inside the block, for rules that compare with it the next time ``active``.
+
+        ``one_row`` says that one row is to be compared with all rows of that next time.
+        """
+        self._tape = Tape(one_row)
         with ExitStack() as stack:
             stack.enter_context(nothing_saved())
             yield stack.enter_context(self.active(root, guard))

@@ -15,10 +15,15 @@ from attrkit.errors import UsageError
 from attrkit.propagation.step import Kept
 
 
+class OtherRowsError(Exception):
+    """What went into an operation for one row of references cannot be compared with what went in for all inputs."""
+
+
 @attrs.define
 class Tape:
     """Written in the order of the calls in one forward pass, and read in that order in the next."""
 
+    one_row: bool = False  # which stands for all of the next pass
     recording: bool = True
     notes: deque[tuple[str, str, tuple[Kept, ...]]] = attrs.field(factory=deque)
 
@@ -26,16 +31,21 @@ class Tape:
         """What went into an operation."""
         self.notes.append((operation, path, operands))
 
-    def next(self, operation: str, path: str) -> tuple[Kept, ...]:
+    def next(self, operation: str, path: str, operands: tuple[Tensor, ...]) -> tuple[Kept, ...]:
         """What went into the same operation in the pass that was recorded.
 
         Raises:
+            OtherRowsError: of one row, of which the rest of the shape is not that of the ``operands`` here.
             UsageError: that pass ran another one here.
         """
-        there, where, operands = self.notes.popleft() if self.notes else ("nothing", path, ())
+        there, where, found = self.notes.popleft() if self.notes else ("nothing", path, ())
         if (there, where) != (operation, path):
             raise _other(there, where, operation, path)
-        return operands
+        if self.one_row:
+            for kept, x in zip(found, operands, strict=True):
+                if kept.value.shape not in (x.shape, (1, *x.shape[1:])):
+                    raise OtherRowsError
+        return found
 
     def conclude(self) -> None:
         """Nothing more comes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from attrkit.arguments import Arguments
 from attrkit.errors import ModelError, UsageError, UsageTypeError, warn
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
-from attrkit.propagation import Rewriter
+from attrkit.propagation import OtherRowsError, Rewriter
 from attrkit.protocols import Tensors
 from attrkit.runner.columns import columns
 from attrkit.runner.isolation import Forward
@@ -97,16 +97,34 @@ class Passes:
         Where rules compare with a reference, ``tensors`` are the inputs and then the references, and the values at the site
         are followed by those for the references and by the objective for these.
         """
-        forward, compares = self.forward, rules.binding.carries == "multiplier"
-        beside: Tensors = ()
-        if compares:
-            tensors, references = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
-            with torch.enable_grad(), ExitStack() as stack:
-                gate = stack.enter_context(rules.recording(forward.root, forward.guard))
-                value, found, _ = self._followed(problem, references, copies, part, stack, gate)
-                beside = (*(t.detach() for t in found), value.detach())
+        if rules.binding.carries != "multiplier":
+            return self._governed(problem, tensors, copies, part, rules, ())
+        tensors, references = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        if _one_row_will_do(problem, references):
+            one = problem.taken(torch.zeros(1, dtype=torch.long), tuple(r[:1] for r in references))
+            beside = self._recorded(one, one.inputs, 1, slice(0, 1), rules, one_row=True)
+            if all(len(t) == 1 for t in beside):
+                rows = len(references[0])
+                with suppress(OtherRowsError):
+                    beside = tuple(t.expand(rows, *t.shape[1:]) for t in beside)
+                    return self._governed(problem, tensors, copies, part, rules, beside)
+        beside = self._recorded(problem, references, copies, part, rules)
+        return self._governed(problem, tensors, copies, part, rules, beside)
+
+    def _recorded(
+        self, problem: Problem, references: Tensors, copies: int, part: slice, rules: Rewriter, *, one_row: bool = False
+    ) -> Tensors:
+        """The site's value for the references, and the objective, while rules note what they compare with."""
         with torch.enable_grad(), ExitStack() as stack:
-            gate = stack.enter_context(rules.active(forward.root, forward.guard))
+            gate = stack.enter_context(rules.recording(self.forward.root, self.forward.guard, one_row=one_row))
+            value, found, _ = self._followed(problem, references, copies, part, stack, gate)
+            return (*(t.detach() for t in found), value.detach())
+
+    def _governed(
+        self, problem: Problem, tensors: Tensors, copies: int, part: slice, rules: Rewriter, beside: Tensors
+    ) -> Outcome:
+        with torch.enable_grad(), ExitStack() as stack:
+            gate = stack.enter_context(rules.active(self.forward.root, self.forward.guard))
             value, at, neurons = self._followed(problem, tensors, copies, part, stack, gate)
             rules.audit(value)
             carried = self._differentiated(problem, value, at, neurons)
@@ -387,6 +405,13 @@ def check_floating(layers: Iterable[tuple[str, Tensors]]) -> None:
                 f"layer {name}: its value has dtype {dtypes}, at which no gradient can be taken; "
                 "attribute to what comes out of it, or use a method that needs no gradient, like feature_ablation"
             )
+
+
+def _one_row_will_do(problem: Problem, references: Tensors) -> bool:
+    """Whether all rows of the references are the same, and nothing that the model is called with tells rows apart."""
+    if len(references[0]) < 2 or problem.target.rows is not None or problem.objectives or problem.arguments.kind:
+        return False
+    return all(bool((r == r[:1]).all()) for r in references)
 
 
 def _leaf(name: str, tensor: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def _twin(module: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
     cls = type(module)
     if parametrize.is_parametrized(module):  # its class computes the weight, which none could change
         cls = cls.__bases__[0]
-    twin: nn.Module = cls.__new__(cls)  # copy.copy asks the class, which may refuse
+    twin: Any = object.__new__(cls)  # copy.copy asks the class, which may refuse
     fields, given = vars(twin), {"weight": weight, "bias": bias}
     fields.update(vars(module))
     fields["_buffers"] = {name: b if b is None else b.clone() for name, b in module._buffers.items()}  # noqa: SLF001 - its own copy
@@ -101,7 +101,8 @@ def _twin(module: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
     for name, tensor in given.items():
         known = None if tensor is None else nn.Parameter(tensor.detach().clone(), requires_grad=False)
         fields["_parameters"][name] = known
-    return twin
+    result: nn.Module = twin
+    return result
 
 
 @attrs.frozen(eq=False)

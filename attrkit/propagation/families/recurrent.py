@@ -93,7 +93,7 @@ def _layers(
 
 def _parts(step: Step, *args: Any) -> tuple[Tensor, ...]:
     """A recurrent layer, called as torch calls it: for a tensor, or for the data of a packed sequence and its sizes."""
-    packed = isinstance(args[3], list | tuple)
+    packed, batch_first = isinstance(args[3], list | tuple), False
     if packed:
         data, sizes, start, flat, biased, layers, dropout, training, bidirectional = args
         sequence: Sequence[Tensor] = data.split(sizes.tolist())
@@ -108,10 +108,10 @@ def _parts(step: Step, *args: Any) -> tuple[Tensor, ...]:
 
 def _cell(step: Step, x: Tensor, state: Any, *weights: Any) -> Any:
     """A cell, called as torch calls it."""
-    own = (*weights, *[None] * (5 - len(weights)))
+    own: list[Any] = [*weights, *[None] * (5 - len(weights))]
     states = tuple(state) if isinstance(state, list | tuple) else (state,)
     new = step(F.linear(x, own[0], own[2]), states, own)
-    return new if len(new) > 1 else new[0]
+    return new if len(states) > 1 else next(iter(new))
 
 
 def _composite(call: Call) -> Any:

@@ -10,7 +10,7 @@ from attrkit.propagation.operations import Operation, found, live, spelt
 
 def _add(call: Call) -> Any:
     both = call.operands("input", "other")
-    return call.several(*both, own="linear") if all(map(live, both)) else call.run()
+    return call.several(*both, own="linear") if all(map(live, both)) else call.shifted(*both)
 
 
 def _joined(call: Call) -> Any:

@@ -234,3 +234,17 @@ def test_in_place_operations_keep_what_they_overwrite(explain):
 
     found = explain(written, x, "deeplift", target=0, baselines=r)
     same(found.values["x"].sum(1), (written(x) - written(r))[:, 0].detach(), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["cnn", "encoder", "multihead, time first", "gru, time first", "attention by einsum"])
+def test_one_baseline_row_stands_for_all(explain, name):
+    """Also where the model has time first, and a row of the baseline is no row of every operation."""
+    net = NETS[name]
+    model, (x,) = net.built(), net.inputs()
+    row = 0.3 * draw(1, *x.shape[1:], seed=9)
+    found = explain(model, x, "deeplift", target=1, baselines=row)
+    (together,) = found.values.values()
+    for i in range(2):
+        (alone,) = explain(model, x[i : i + 1], "deeplift", target=1, baselines=row).values.values()
+        same(together[i : i + 1], alone)
+    assert float(found.delta.abs().max()) < 1e-12
