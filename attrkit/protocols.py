@@ -45,12 +45,12 @@ class Step(Protocol):
     ``reads`` is how many weights there are between each output and the inputs, shaped to broadcast against ``output``;
     ``evenly`` gives each input the sum of the amounts at the outputs that read it, as ``transpose`` does with a weight of
     ones. ``inputs`` are all of its operands; ``live`` says which of them depend on what is attributed, ``gates`` how much of
-    a gate each is (0 none; 1 the output of an activation; 2 of one between nothing and all). ``degree`` is the power with
-    which the output grows with what is live. ``options`` are what else an operation says of itself, like a softmax its
-    ``dim``. ``at`` is the output for other operands, ``local`` the derivative of a function of each entry, ``vjps`` the
-    operation's own backward pass to each operand, at their values or at others (``vjp`` to the first). ``reference`` is the
-    same operation in the pass over the baseline, for rules that carry multipliers; ``before`` the linear map that made the
-    input, for rules that join it.
+    a gate each is (0 none; 1 the output of an activation; 2 of one between nothing and all; 3 of a reciprocal, which
+    normalises). ``degree`` is the power with which the output grows with what is live. ``options`` are what else an operation
+    says of itself, like a softmax its ``dim``. ``at`` is the output for other operands, ``local`` the derivative of a
+    function of each entry, ``vjps`` the operation's own backward pass to each operand, at their values or at others (``vjp``
+    to the first). ``reference`` is the same operation in the pass over the baseline, for rules that carry multipliers;
+    ``before`` the linear map that made the input, for rules that join it.
     """
 
     @property

@@ -35,7 +35,6 @@ class Connections:
 
     def shared(self, call: Call, step: OperationStep, operands: tuple[Tensor, ...], governing: Governing) -> Any:
         """Its own backward pass, of which each operand gets a share."""
-        step.gates = tuple(0 if (made := made_by(x)) is None else made.gate for x in operands)
         shares = governing.shares(step)
         if set(shares) == {1.0}:
             output = self.audit.treated(call.run, *operands)

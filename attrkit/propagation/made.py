@@ -22,7 +22,7 @@ class Made:
     gated: Tensor | None = None  # before the gate of an attributed tensor
     stand_in: StandIn | None = None  # a tensor that takes the relevance of entries that are 0
     stopped: bool = False  # from what a rule has stopped
-    gate: int = 0  # by an activation, or, more of a gate, by one that says how much passes, between nothing and all
+    gate: int = 0  # by an activation; more of a gate, by one between nothing and all; most, by what normalises
     step: OperationStep | None = None  # by a linear map ...
     governing: Governing | None = None  # ... its rule ...
     source: Tensor | None = None  # ... and where its backward pass leads to

@@ -152,8 +152,8 @@ class OperationStep:
 
 
 def quotient(relevance: Tensor, x: Tensor) -> Tensor:
-    """``relevance / x``, and 0 where x is 0."""
-    return relevance * torch.sign(x) / x.abs().clamp_(min=torch.finfo(x.dtype).tiny)
+    """``relevance / x``, and 0 where x is 0; relevance that is no finite number stays none."""
+    return (relevance / x).nan_to_num_(0.0, 0.0, 0.0).add_(relevance, alpha=0)
 
 
 def only_where_zero(relevance: Tensor, x: Tensor) -> Tensor:

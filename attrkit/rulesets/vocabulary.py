@@ -21,6 +21,7 @@ GROUPS: dict[str, frozenset[str]] = {
     "attention": frozenset({"sdpa", "mha"}),
     "recurrent": frozenset({"lstm", "gru", "rnn"}),
     "gate": frozenset({"sigmoid", "hardsigmoid", "softmax"}),
+    "normaliser": frozenset({"rsqrt", "reciprocal"}),
     "arithmetic": frozenset({
         "pow", "sqrt", "rsqrt", "reciprocal", "div", "exp", "log", "clamp", "sin", "cos", "tan", "sign", "sinh", "cosh",
         "asinh", "atan", "erfc", "logsumexp",

@@ -10,6 +10,8 @@ from torch import Tensor
 from attrkit import RuleSpec, hookimpl, rule
 from attrkit.protocols import Step, Tensors
 
+_NORMALISER = 3  # among the gates of a step
+
 
 def _reference(step: Step) -> Step:
     assert step.reference is not None  # for the type checker; whoever carries multipliers is given one
@@ -164,8 +166,15 @@ def log_softmax_composite(step: Step, multiplier: Tensor, *, eps: float = 1e-6) 
     "averaged", operations={"bilinear"}, carries="multiplier", references=("arXiv:1704.02685", "doi:10.1038/s41467-022-31384-3")
 )
 def averaged(step: Step, multiplier: Tensor) -> Tensors:
-    """Each factor's change counts with the mean of the other's two values, which makes products add up exactly."""
-    pairs = zip(step.inputs, _reference(step).inputs, strict=True)
+    """Each factor's change counts with the mean of the other's two values, which makes products add up exactly.
+
+    Where one factor normalises the other, the signal's change counts with the normaliser of the input, and the normaliser's
+    with the signal of the reference, which adds up as well: near zero, where a reference often is, normalisers explode.
+    """
+    pairs = list(zip(step.inputs, _reference(step).inputs, strict=True))
+    if max(step.gates) == _NORMALISER > min(step.gates):
+        at = [x if gate == _NORMALISER else r.expand_as(x) for (x, r), gate in zip(pairs, step.gates, strict=True)]
+        return step.vjps(multiplier, at=at)
     return step.vjps(multiplier, at=[(x + r) / 2 for x, r in pairs])
 
 
