@@ -92,7 +92,7 @@ class Rewriter:
     def applied(self, call: Call, step: OperationStep, operands: tuple[Tensor, ...], own: Own = "") -> Any:
         """The output of a call under the rule for it; ``own`` says for what its own backward pass will do."""
         step.live = tuple(map(live, operands))
-        if len(operands) > 1:
+        if operands[1:]:
             step.gates = tuple(0 if (made := made_by(x)) is None else made.gate for x in operands)
         governing = self.choices.governing(call, operands[0], own)
         if not any(step.live):
