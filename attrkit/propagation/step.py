@@ -152,7 +152,7 @@ class OperationStep:
 
 
 def quotient(relevance: Tensor, x: Tensor) -> Tensor:
-    """``relevance / x``, and 0 where x is 0; relevance that is no finite number stays none."""
+    """``relevance / x``, and 0 where x is 0 or so near that this is infinite; relevance that is not finite shows."""
     return (relevance / x).nan_to_num_(0.0, 0.0, 0.0).add_(relevance, alpha=0)
 
 

@@ -16,7 +16,7 @@ from attrkit.propagation.step import Kept
 
 
 class OtherRowsError(Exception):
-    """What went into an operation for one row of references cannot be compared with what went in for all inputs."""
+    """One row of references does not run the operations, or not on tensors of the shapes, that all inputs do."""
 
 
 @attrs.define
@@ -35,12 +35,12 @@ class Tape:
         """What went into the same operation in the pass that was recorded.
 
         Raises:
-            OtherRowsError: of one row, of which the rest of the shape is not that of the ``operands`` here.
+            OtherRowsError: that was one row, and what ran, or the rest of the shapes, differs from the ``operands`` here.
             UsageError: that pass ran another one here.
         """
         there, where, found = self.notes.popleft() if self.notes else ("nothing", path, ())
         if (there, where) != (operation, path):
-            raise _other(there, where, operation, path)
+            raise OtherRowsError if self.one_row else _other(there, where, operation, path)
         if self.one_row:
             for kept, x in zip(found, operands, strict=True):
                 if kept.value.shape not in (x.shape, (1, *x.shape[1:])):
@@ -51,8 +51,11 @@ class Tape:
         """Nothing more comes.
 
         Raises:
-            UsageError: the pass that was recorded ran more operations.
+            OtherRowsError: the pass that was recorded, of one row, ran more operations.
+            UsageError: that of all rows did.
         """
+        if self.notes and self.one_row:
+            raise OtherRowsError
         if self.notes:
             raise _other(*self.notes[0][:2], "nothing", self.notes[0][1])
 

@@ -248,3 +248,23 @@ def test_one_baseline_row_stands_for_all(explain, name):
         (alone,) = explain(model, x[i : i + 1], "deeplift", target=1, baselines=row).values.values()
         same(together[i : i + 1], alone)
     assert float(found.delta.abs().max()) < 1e-12
+
+
+class ByRows(nn.Module):
+    """Does with several examples what it does not with one."""
+
+    def __init__(self):
+        super().__init__()
+        self.below, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        y = torch.tanh(self.below(x))
+        return self.head(torch.sigmoid(y) if len(x) > 1 else y)
+
+
+def test_a_model_that_goes_by_the_number_of_rows(explain):
+    found = explain(built(ByRows), draw(3, 6), "deeplift", target=1)
+    with torch.no_grad():
+        expected = built(ByRows)(torch.zeros(3, 6).double())[:, 1]
+    same(found.baseline_output, expected)
+    assert float(found.delta.abs().max()) < 1e-12
