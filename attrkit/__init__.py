@@ -5,12 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attrkit import attr as attr
+    from attrkit.coalitions import NO_FEATURE as NO_FEATURE
+    from attrkit.coalitions import Estimate as Estimate
+    from attrkit.coalitions import Features as Features
+    from attrkit.coalitions import Game as Game
+    from attrkit.coalitions import Players as Players
+    from attrkit.coalitions import Rows as Rows
     from attrkit.doctoring import doctor as doctor
     from attrkit.explaining import explain as explain
     from attrkit.explaining import explain_each as explain_each
     from attrkit.explanation import Explanation as Explanation
     from attrkit.hookspecs import hookimpl as hookimpl
     from attrkit.layers import Call as Call
+    from attrkit.parts import DesignSpec as DesignSpec
+    from attrkit.parts import EstimatorSpec as EstimatorSpec
+    from attrkit.parts import ReplacementSpec as ReplacementSpec
+    from attrkit.parts import SegmenterSpec as SegmenterSpec
+    from attrkit.parts import SurrogateSpec as SurrogateSpec
+    from attrkit.parts import design as design
+    from attrkit.parts import estimator as estimator
+    from attrkit.parts import replacement as replacement
+    from attrkit.parts import segmenter as segmenter
+    from attrkit.parts import surrogate as surrogate
     from attrkit.problem import Problem as Problem
     from attrkit.specs import MethodSpec as MethodSpec
     from attrkit.specs import RulesetSource as RulesetSource
@@ -25,39 +41,71 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Call": "layers",
+    "DesignSpec": "parts",
+    "Estimate": "coalitions",
+    "EstimatorSpec": "parts",
     "Explanation": "explanation",
+    "Features": "coalitions",
+    "Game": "coalitions",
     "MethodSpec": "specs",
+    "NO_FEATURE": "coalitions",
+    "Players": "coalitions",
     "Problem": "problem",
+    "ReplacementSpec": "parts",
+    "Rows": "coalitions",
     "RuleSpec": "specs",
     "RulesetSource": "specs",
+    "SegmenterSpec": "parts",
+    "SurrogateSpec": "parts",
     "Where": "specs",
     "WrapperSpec": "wrapping",
+    "design": "parts",
     "doctor": "doctoring",
+    "estimator": "parts",
     "explain": "explaining",
     "explain_each": "explaining",
     "hookimpl": "hookspecs",
     "method": "specs",
+    "replacement": "parts",
     "rule": "specs",
+    "segmenter": "parts",
+    "surrogate": "parts",
     "wrapper": "wrapping",
 }
 
 __all__ = [
+    "NO_FEATURE",
     "Call",
+    "DesignSpec",
+    "Estimate",
+    "EstimatorSpec",
     "Explanation",
+    "Features",
+    "Game",
     "MethodSpec",
+    "Players",
     "Problem",
+    "ReplacementSpec",
+    "Rows",
     "RuleSpec",
     "RulesetSource",
+    "SegmenterSpec",
+    "SurrogateSpec",
     "Where",
     "WrapperSpec",
     "__version__",
     "attr",
+    "design",
     "doctor",
+    "estimator",
     "explain",
     "explain_each",
     "hookimpl",
     "method",
+    "replacement",
     "rule",
+    "segmenter",
+    "surrogate",
     "wrapper",
 ]
 

@@ -68,6 +68,8 @@ class Answer:
     forward_passes: int = 0
     backward_passes: int = 0
     rules: tuple[Row, ...] = ()
+    errors: Tensors = ()  # standard errors of sampled values, of their shape
+    details: Mapping[str, Any] = attrs.field(factory=dict)  # what the method found out beside attributions
 
 
 class _Compute:
@@ -184,6 +186,8 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
         forward_passes=forwards,
         backward_passes=backwards,
         rules=runner.report,
+        errors=problem.errors,
+        details=problem.details,
     )
 
 
@@ -207,6 +211,8 @@ def _together(spec: MethodSpec, problems: list[Problem], runner: Runner, options
             baseline_output=part(k, whole.baseline_output),
             delta=part(k, whole.delta, dim=-1),
             rules=cast("Sharing", copies.runner).reports.get(k, whole.rules),
+            errors=tuple(cast("Tensor", part(k, e)) for e in whole.errors),
+            details={name: part(k, v) if isinstance(v, Tensor) and v.dim() else v for name, v in whole.details.items()},
         )
 
     return list(map(one, range(len(problems))))
@@ -297,6 +303,7 @@ def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequenc
         seed=request.seed,
         together=request.together,
         compares=spec.compares,
+        every=spec.outputs == "every" and neuron is None,
     )
 
 
@@ -315,7 +322,9 @@ def _aimed(spec: MethodSpec, problem: Problem, request: Request) -> Problem:
 def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     site = problem.point if spec.lands == "site" else problem.inputs
     fits = isinstance(values, tuple) and len(values) == len(site) and all(isinstance(v, Tensor) for v in values)
-    if not fits or not all(_broadcasts(v, x) for v, x in zip(values, site, strict=True)):
+    several = problem.every and problem.target.index is None and problem.target.rows is None
+    outputs = None if several else 0
+    if not fits or not all(_broadcasts(v, x, outputs) for v, x in zip(values, site, strict=True)):
         wanted = ", ".join(str(tuple(x.shape)) for x in site)
         got = (
             [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in values]
@@ -334,6 +343,13 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     return tuple(v.to(x.dtype) if x.is_floating_point() else v for v, x in zip(found, site, strict=True))
 
 
-def _broadcasts(value: Tensor, site: Tensor) -> bool:
-    """Whether a value has the site's shape, apart from dimensions that it summed up and kept as one."""
-    return value.dim() == site.dim() and all(have in (1, size) for have, size in zip(value.shape, site.shape, strict=True))
+def _broadcasts(value: Tensor, site: Tensor, outputs: int | None) -> bool:
+    """Whether a value has the site's shape, apart from dimensions that it summed up and kept as one.
+
+    After the batch it has as many dimensions more as there are of ``outputs``; None for any number.
+    """
+    more = value.dim() - site.dim()
+    if more < 0 or outputs not in (None, more):
+        return False
+    shape = (*value.shape[:1], *value.shape[1 + more :])
+    return all(have in (1, size) for have, size in zip(shape, site.shape, strict=True))

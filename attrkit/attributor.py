@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import torch
+from torch import Tensor
 
 from attrkit.attributing import Answer, Request, answer
 from attrkit.bases import Attribution, given_layer
@@ -115,6 +116,8 @@ class Attributor(Attribution):
         found = answer(spec, request, {**self.form.fixed, **self._options, **options}, outputs=delta and not sampled)
         if verbose:
             _print_rules(found)
+        if self.form.flat:
+            found = attrs.evolve(found, values=tuple(map(_flat, found.values, found.site)))
         shaped = _shaped(found, inputs, many=bool(request.patterns) or isinstance(getattr(self, "layer", None), list))
         if not delta or found.delta is None:
             return shaped
@@ -156,6 +159,11 @@ def _innermost(model: Any) -> tuple[str, ...]:
     if (root := root_of(model)) is None:
         raise UsageError("layer is None, for all layers, but the model is a plain function, which has none; pass its modules")
     return tuple(path for path, module in root.named_modules() if path and next(module.children(), None) is None)
+
+
+def _flat(value: Tensor, site: Tensor) -> Tensor:
+    """Attributions of several outputs with a row for each."""
+    return value.flatten(0, value.dim() - site.dim())
 
 
 def _shaped(found: Answer, inputs: Any, *, many: bool) -> Any:

@@ -67,10 +67,10 @@ def _wants_inputs(function: Any) -> bool:
         return True
 
 
-def distribution(given: Any, inputs: Tensors) -> Tensors:
+def distribution(given: Any, inputs: Tensors, label: str = "baselines") -> Tensors:
     """A distribution of baselines: for each input a tensor of any number of rows, equal rows belonging together.
 
-    ``given`` is that, or a function that returns it from the inputs or from nothing.
+    ``given`` is that, or a function that returns it from the inputs or from nothing; ``label`` is what the caller calls it.
 
     Raises:
         UsageIndexError: another number of tensors than inputs.
@@ -81,19 +81,19 @@ def distribution(given: Any, inputs: Tensors) -> Tensors:
         wants = _wants_inputs(given)
         given = given(*inputs if len(inputs) == 1 else (inputs,)) if wants else given()
     parts = given if isinstance(given, tuple) else (given,)
-    _check_count(parts, inputs, "the input")
+    _check_count(parts, inputs, "the input", label)
     for part, x in zip(parts, inputs, strict=True):
         if not isinstance(part, Tensor):
             raise UsageTypeError(
-                f"baselines must be a tensor with a row for each baseline (or a tuple of them, or a function that returns "
+                f"{label} must be a tensor with a row for each baseline (or a tuple of them, or a function that returns "
                 f"them), got {type(part).__name__}"
             )
         if part.dim() != x.dim() or part.shape[1:] != x.shape[1:] or not len(part):
             raise UsageError(
-                f"baselines has shape {tuple(part.shape)}; give one or more rows like an example of the input, shape "
+                f"{label} has shape {tuple(part.shape)}; give one or more rows like an example of the input, shape "
                 f"(rows, {', '.join(map(str, x.shape[1:]))})"
             )
     if len({len(part) for part in parts}) != 1:
         counts = [len(part) for part in parts]
-        raise UsageError(f"baselines has {counts} rows; the rows of one draw belong together, give as many for each input")
+        raise UsageError(f"{label} has {counts} rows; the rows of one draw belong together, give as many for each input")
     return tuple(part.to(x) for part, x in zip(parts, inputs, strict=True))

@@ -52,5 +52,6 @@ def gaps(values: Tensors, counts: Sequence[int], output: Tensor, baseline_output
     if any(len(v) not in (1, len(change)) for v in values):
         return None
     rest = iter(values)
-    each = [sum((v.flatten(1).sum(1) for v in islice(rest, n)), torch.zeros_like(change)) - change for n in counts]
+    dims = change.dim()  # more than one where every output is explained
+    each = [sum((v.flatten(dims).sum(-1) for v in islice(rest, n)), torch.zeros_like(change)) - change for n in counts]
     return each[0] if len(each) == 1 else torch.stack(each)

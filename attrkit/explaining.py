@@ -221,6 +221,8 @@ def _explanation(
             }
             for r in found.rules
         ),
+        errors=dict(zip(_names(request, found), found.errors, strict=False)),
+        details={name: v if isinstance(v, Tensor) else plain(v) for name, v in found.details.items()},
         seed=request.seed,
         **shared,
     )

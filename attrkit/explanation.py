@@ -54,6 +54,8 @@ class Explanation:
             None where the method promises no sum.
         passes: forward and backward passes used, in batches.
         rules: what governed each operation, for methods with propagation rules.
+        errors: standard errors of sampled attributions, by the same names; empty where they are no estimates.
+        details: what the method found out beside attributions, like which estimator was used, by name.
         seed: the seed of every random draw.
         model: class and fingerprint of the model.
         versions: of attrkit, torch, python and the method's distribution.
@@ -71,6 +73,8 @@ class Explanation:
     delta: Tensor | None = attrs.field(default=None, repr=False)
     passes: Mapping[str, int] = attrs.field(factory=dict, repr=False)
     rules: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False)
+    errors: Mapping[str, Tensor] = attrs.field(factory=dict, repr=False)
+    details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     seed: int = 0
     model: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     versions: Mapping[str, str] = attrs.field(factory=dict, repr=False)
@@ -84,9 +88,12 @@ class Explanation:
         target = Path(path)
         tensors = {f"values/{name}": t for name, t in self.values.items()}
         tensors |= {f"inputs/{name}": t for name, t in self.inputs.items()}
+        tensors |= {f"errors/{name}": t for name, t in self.errors.items()}
+        tensors |= {f"details/{name}": v for name, v in self.details.items() if hasattr(v, "detach")}
         tensors |= {name: t for name in _TENSORS if (t := getattr(self, name)) is not None}
-        skipped = {"values", "inputs", *_TENSORS}
+        skipped = {"values", "inputs", "errors", "details", *_TENSORS}
         facts = {a.name: plain(getattr(self, a.name)) for a in attrs.fields(type(self)) if a.name not in skipped}
+        facts["details"] = {name: plain(v) for name, v in self.details.items() if not hasattr(v, "detach")}
         stored = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
         try:  # through write_bytes, because safetensors' own files are readable by nobody else
@@ -146,6 +153,19 @@ class Explanation:
 
         return conservation(self, example)
 
+    def interval(self, level: float = 0.95) -> dict[str, tuple[Tensor, Tensor]]:
+        """Between which bounds each attribution lies with this probability, from its standard error: two tensors by name.
+
+        Raises:
+            UsageError: there are no standard errors, or ``level`` is not between 0 and 1.
+        """
+        from attrkit.views.intervals import half_width
+
+        if not self.errors:
+            raise UsageError(f"{self.method} gave no standard errors: its attributions are exact, or nothing is known of them")
+        width = half_width(level, self.details.get("degrees_of_freedom"))
+        return {name: (self.values[name] - width * e, self.values[name] + width * e) for name, e in self.errors.items()}
+
     def _repr_html_(self) -> str:
         from attrkit.views.html import summary
 
@@ -158,6 +178,7 @@ def _assembled(cls: type[Explanation], facts: dict[str, Any], tensors: Mapping[s
         raise UsageError(f"{path!r} is no explanation of this version: its format is {found!r}, expected {FORMAT!r}")
     facts |= {"rules": tuple(facts["rules"]), "warnings": tuple(facts["warnings"])}
     facts |= {name: tensors[name] for name in _TENSORS if name in tensors}
-    for kind in ("values", "inputs"):
-        facts[kind] = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
+    for kind in ("values", "inputs", "errors", "details"):
+        named = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
+        facts[kind] = {**facts.get(kind, {}), **named}
     return cls(**facts)

@@ -29,6 +29,7 @@ class Form:
         family: the base class, where the declaration does not say it.
         parents: the classes that this one is a subclass of.
         every: whether a class for layers takes None for all layers.
+        flat: whether, where every output is explained, each is a row of its own.
         multiplies: the answer of ``multiplies_by_inputs``, where neither the declaration nor the constructor says it.
     """
 
@@ -45,6 +46,7 @@ class Form:
     family: Literal["gradient", "perturbation", "none"] | None = None
     parents: tuple[str, ...] = attrs.field(converter=_words, default=())
     every: bool = False
+    flat: bool = False
 
 
 _ONE = {"perturbations_per_eval": 1}
@@ -227,12 +229,14 @@ FORMS: dict[str, Form] = {
         Where.INPUT,
         "inputs baselines target additional_forward_args feature_mask perturbations_per_eval show_progress",
         defaults=_ONE,
+        flat=True,
     ),
     "LayerFeatureAblation": Form(
         "feature_ablation",
         Where.LAYER,
         "inputs layer_baselines target additional_forward_args layer_mask attribute_to_layer_input perturbations_per_eval",
         defaults=_ONE,
+        flat=True,
         renamed={"baselines": "layer_baselines", "feature_mask": "layer_mask"},
     ),
     "NeuronFeatureAblation": Form(

@@ -1,4 +1,4 @@
-"""Every hook that a plugin can implement. The first seven declare things, the rest take part in a run."""
+"""Every hook that a plugin can implement. The first twelve declare things, the rest take part in a run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
+    from attrkit.parts import DesignSpec, EstimatorSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
     from attrkit.problem import Problem
     from attrkit.propagation.operations import Operation
     from attrkit.protocols import Executor, Tensors
@@ -43,6 +44,31 @@ def attrkit_rulesets() -> Iterable[RulesetSource]:  # type: ignore[empty-body]
 @hookspec
 def attrkit_operations() -> Iterable[Operation]:  # type: ignore[empty-body]
     """Operations that rules can govern, beyond those the rewriter knows."""
+
+
+@hookspec
+def attrkit_replacements() -> Iterable[ReplacementSpec]:  # type: ignore[empty-body]
+    """What absent features can be replaced by."""
+
+
+@hookspec
+def attrkit_segmenters() -> Iterable[SegmenterSpec]:  # type: ignore[empty-body]
+    """Ways to tell which positions are one feature."""
+
+
+@hookspec
+def attrkit_designs() -> Iterable[DesignSpec]:  # type: ignore[empty-body]
+    """Ways to choose coalitions of features."""
+
+
+@hookspec
+def attrkit_estimators() -> Iterable[EstimatorSpec]:  # type: ignore[empty-body]
+    """Ways from values of coalitions to a score for each feature."""
+
+
+@hookspec
+def attrkit_surrogates() -> Iterable[SurrogateSpec]:  # type: ignore[empty-body]
+    """Models that are fitted to values of coalitions."""
 
 
 @hookspec

@@ -15,6 +15,7 @@ from torch import Tensor
 from attrkit.arguments import Arguments, for_rows
 from attrkit.arguments import taken as taken_rows
 from attrkit.baselines import distribution, matched
+from attrkit.coalitions import Game, Players
 from attrkit.draws import mixed
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer, Neuron
@@ -25,6 +26,7 @@ from attrkit.targets import Target
 Inner: TypeAlias = "Callable[[Problem], Tensors]"  # a method with its options bound
 Result = TypeVar("Result")
 _ROW = -1  # the draw that chooses a baseline; methods number theirs from 0
+_COMMON = -2  # in place of an example
 
 
 @attrs.frozen
@@ -77,8 +79,11 @@ class Problem:
     unsure: bool = False  # whether layers are candidates, of which only those count that run and pass on real numbers
     together: bool = True  # whether several layers are moved together, or each while the others stay as they are
     compares: bool = False  # whether attributions compare with the baseline
+    every: bool = False  # whether, without a target, every output is explained
     keeps_outputs: bool = False  # whether the objective at point and baseline is of interest
     outputs: dict[str, Tensor] = attrs.field(factory=dict, init=False, repr=False)  # the objective at point and baseline
+    errors: Tensors = attrs.field(default=(), init=False, repr=False)  # standard errors, shaped like the attributions
+    details: dict[str, Any] = attrs.field(factory=dict, init=False, repr=False)  # what a method found out beside attributions
 
     @property
     def where(self) -> Where:
@@ -177,6 +182,10 @@ class Problem:
         assert self.keys is not None  # for the type checker
         return [tuple(key) for key in self.keys.tolist()]
 
+    def common_generator(self, draw: int) -> torch.Generator:
+        """The random generator, on the CPU, of one draw that all examples share, whichever they are."""
+        return torch.Generator().manual_seed(mixed((self.seed, _COMMON, draw)))
+
     def normal(self, draw: int, like: Tensors | None = None) -> Tensors:
         """Standard normal numbers shaped like the site, or like other tensors with a row for each example."""
         like = self.point if like is None else like
@@ -261,6 +270,34 @@ class Problem:
             return iter(inputs)
         found = self._noting(inputs, lambda p: self.runner.sites(self, p), lambda outcome: outcome[0])
         return (at for _, at in found)
+
+    def values_of(
+        self, blocks: Iterable[Tensors], build: Callable[[Tensors], Tensors], total: int | None = None
+    ) -> Iterator[Tensor]:
+        """The objective at values of the site that are described by rows of tensors, shape ``(rows, batch)``, some at a time.
+
+        ``build`` makes those of some rows as one larger batch, new tensors of shape ``(rows * batch, ...)``, when their turn
+        comes. ``total`` is how many rows there are.
+        """
+        return self.runner.values_of(self, blocks, build, total=total)
+
+    def game(
+        self,
+        features: Players | Any = None,
+        replacement: Any = None,
+        background: Any = None,
+    ) -> Game:
+        """The objective as a function of which features are there, the others replaced.
+
+        Args:
+            features: integer tensors, one per tensor at the site, in which positions of one number are one feature; the name
+                of a segmenter, or a mapping of that to its options; or an object that knows its features. Without, each
+                position is one.
+            replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping
+                of that to its options.
+            background: rows to take in place of absent features, one after another, instead of a replacement.
+        """
+        return Game.of(self, features, replacement, background)
 
     def value(self) -> Tensor:
         """The objective for the inputs."""

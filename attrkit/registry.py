@@ -21,17 +21,30 @@ from pluggy import PluginManager
 
 from attrkit import hookspecs
 from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean, warn
+from attrkit.parts import DesignSpec, EstimatorSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
 from attrkit.specs import Declared, MethodSpec, RulesetSource, RuleSpec
 from attrkit.wrapping import WrapperSpec
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-Kind = Literal["methods", "wrappers", "rules", "rulesets"]
-Named = Literal["methods", "wrappers", "rules"]
-KINDS: tuple[Kind, ...] = ("methods", "wrappers", "rules", "rulesets")
+Part = Literal["replacements", "segmenters", "designs", "estimators", "surrogates"]
+Named = Literal["methods", "wrappers", "rules"] | Part
+Kind = Named | Literal["rulesets"]
 Spec = TypeVar("Spec", bound=Declared)
-_KINDS: dict[Kind, type] = {"methods": MethodSpec, "wrappers": WrapperSpec, "rules": RuleSpec, "rulesets": RulesetSource}
+_KINDS: dict[Kind, type] = {
+    "methods": MethodSpec,
+    "wrappers": WrapperSpec,
+    "rules": RuleSpec,
+    "rulesets": RulesetSource,
+    "replacements": ReplacementSpec,
+    "segmenters": SegmenterSpec,
+    "designs": DesignSpec,
+    "estimators": EstimatorSpec,
+    "surrogates": SurrogateSpec,
+}
+KINDS: tuple[Kind, ...] = tuple(_KINDS)
+_NAMED: tuple[Named, ...] = tuple(kind for kind in KINDS if kind != "rulesets")
 
 
 class State(StrEnum):
@@ -310,8 +323,7 @@ class Registry:
 
     def origin(self, declared: Declared) -> Plugin | None:
         """The plugin that a declaration came from; None for one that was registered by hand."""
-        kinds: tuple[Kind, ...] = ("methods", "wrappers", "rules")
-        owners = (owner for kind in kinds for _, found, owner in self._declared(kind) if found is declared)
+        owners = (owner for kind in _NAMED for _, found, owner in self._declared(kind) if found is declared)
         return self.plugins.get(next(owners, ""))
 
     def provides(self, plugin: Plugin) -> dict[Kind, list[str]]:

@@ -185,6 +185,8 @@ class MethodSpec(Declared):
         baseline_at: whether a layer's baseline is given at the model's inputs or is a value of the layer.
         distribution: whether baselines are a distribution: any number of rows, or a function that returns them.
         objective: whether it looks at the objective at all.
+        outputs: whether it explains one output, or without a target every output at once; attributions then have the shape
+            ``(batch, *outputs, *site)``.
         lands: whether attributions to a layer are shaped like its value, or like the inputs.
         complete: whether attributions sum to the change of the objective from baseline to point (without a baseline:
             to the objective itself).
@@ -206,6 +208,9 @@ class MethodSpec(Declared):
     )
     distribution: bool = attrs.field(kw_only=True, default=False)
     objective: bool = attrs.field(kw_only=True, default=True)
+    outputs: Literal["one", "every"] = attrs.field(
+        kw_only=True, default="one", validator=attrs.validators.in_(("one", "every"))
+    )
     lands: Literal["site", "inputs"] = attrs.field(
         kw_only=True, default="site", validator=attrs.validators.in_(("site", "inputs"))
     )

@@ -107,11 +107,16 @@ class Target:
         """The target of those of the examples ``rows``, in that order."""
         return self if self.rows is None else Target(None, self.rows[rows], self.given or self)
 
-    def choose(self, output: Tensor, n: int) -> Tensor:
-        """One number per example, shape ``(n,)``; shape ``(1,)`` where the model returns one number for the whole batch."""
+    def choose(self, output: Tensor, n: int, *, every: bool = False) -> Tensor:
+        """One number per example, shape ``(n,)``; shape ``(1,)`` where the model returns one number for the whole batch.
+
+        ``every`` takes all outputs where there is no target, shape ``(n, *outputs)``.
+        """
         if self.index is None and self.rows is None:
             if output.dim() == 0 or output.shape == (1,):
                 return output.reshape(1)
+            if every:
+                return output
             if output.shape[1:].numel() != 1:
                 raise UsageError(
                     f"target is missing: the model returns {tuple(output.shape[1:])} numbers per example; choose one by target="

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.learnt import Habit
+from attrkit.runner.queues import Queue
 from attrkit.runner.sizing import Sizing
 
 Point = TypeVar("Point")
@@ -72,7 +73,7 @@ def _close(a: Tensor, b: Tensor, digits: float) -> bool:
 Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 
 
-def together(points: list[Tensors]) -> Tensors:
+def together(points: Sequence[Tensors]) -> Tensors:
     """Points as one larger batch."""
     return points[0] if len(points) == 1 else tuple(map(torch.cat, zip(*points, strict=True)))
 
@@ -90,44 +91,41 @@ class Packing(Generic[Point]):
 
     n: int
     ways: tuple[Evaluate, ...]
-    join: Callable[[list[Point]], Tensors]
+    join: Callable[[Sequence[Point]], Tensors]
     sizing: Sizing
     habit: Habit
     apart: Callable[[], bool] = lambda: False
     whole: bool = False
     uncounted: Callable[[], AbstractContextManager[None]] = nullcontext  # for passes that find out about the model
 
-    def packs(self, points: Iterable[Point], executor: Executor) -> Iterator[tuple[list[Point], Outcome]]:
+    def packs(self, points: Queue[Point], executor: Executor) -> Iterator[tuple[Sequence[Point], Outcome]]:
         """Points that shared a pass, and the outcome of all of them, in order."""
-        for packs in executor.run(self._groups(iter(points)), lambda group: self._group(*group)):
+        for packs in executor.run(self._groups(points), lambda group: self._group(*group)):
             yield from packs
 
-    def _groups(self, points: Iterator[Point]) -> Iterator[tuple[list[Point], bool]]:
+    def _groups(self, points: Queue[Point]) -> Iterator[tuple[Sequence[Point], bool]]:
         """Points that share a pass, and whether others follow."""
-        group = list(islice(points, 1))
-        while group:
-            group += islice(points, 0 if self.apart() else self.sizing.together - 1)
-            after = list(islice(points, 1))
-            yield group, bool(after)
-            group = after
+        while points.more():
+            group = points.taken(1 if self.apart() else self.sizing.together)
+            yield group, points.more()
 
-    def _group(self, group: list[Point], more: bool) -> list[tuple[list[Point], Outcome]]:  # noqa: FBT001 - of _groups
+    def _group(self, group: Sequence[Point], more: bool) -> list[tuple[Sequence[Point], Outcome]]:  # noqa: FBT001 - of _groups
         if len(group) > 1 and self.habit.way is None:
             return self._probed(group, more=more)
         if len(group) > 1 and self.habit.way == len(self.ways):
-            return [self._alone(point) for point in group]
+            return self._each_alone(group)
         way = self.ways[-1 if len(group) == 1 or self.habit.way is None else self.habit.way]
         try:
             with self.sizing.observed(len(group) * self.n, more=more):
                 return [(group, self._packed(group, way))]
         except UnpackableError:
-            return [self._alone(point) for point in group]
+            return self._each_alone(group)
 
-    def _probed(self, group: list[Point], *, more: bool) -> list[tuple[list[Point], Outcome]]:
+    def _probed(self, group: Sequence[Point], *, more: bool) -> list[tuple[Sequence[Point], Outcome]]:
         """The outcome of the first points that share a pass, evaluated in the fastest way that changes nothing."""
         with self.uncounted():
-            _, last = self._alone(group[-1])
-            first = self._alone(group[0])[1] if len(self.ways) > 1 else None
+            last = self._alone(group[-1:])
+            first = self._alone(group[:1]) if len(self.ways) > 1 else None
             mixing = self.apart() or self._mixes(self.join(group[-1:]), last)
         right: list[tuple[float, int, Outcome]] = []
         for index, way in enumerate(() if mixing else self.ways):
@@ -146,7 +144,7 @@ class Packing(Generic[Point]):
                     break
         if not right:
             self.habit.way = len(self.ways)
-            return [*map(self._alone, group[:-1]), (group[-1:], last)]
+            return [*self._each_alone(group[:-1]), (group[-1:], last)]
         _, self.habit.way, outcome = min(right, key=lambda found: found[:2])
         return [(group, outcome)]
 
@@ -164,10 +162,14 @@ class Packing(Generic[Point]):
             return False
         return not (mixed.split(2)[0].close(twice.split(2)[0], rounding=1) and twice.split(2)[0].close(alone))
 
-    def _alone(self, point: Point) -> tuple[list[Point], Outcome]:
-        return [point], self.ways[-1](self.join([point]), 1, slice(0, self.n))
+    def _alone(self, point: Sequence[Point]) -> Outcome:
+        return self.ways[-1](self.join(point), 1, slice(0, self.n))
 
-    def _packed(self, group: list[Point], evaluate: Evaluate) -> Outcome:
+    def _each_alone(self, group: Sequence[Point]) -> list[tuple[Sequence[Point], Outcome]]:
+        each = (group[i : i + 1] for i in range(len(group)))
+        return [(point, self._alone(point)) for point in each]
+
+    def _packed(self, group: Sequence[Point], evaluate: Evaluate) -> Outcome:
         """Several points in one pass, or one point in several passes."""
         limit, rows = self.n if self.whole else self.sizing.rows, len(group) * self.n
         tensors = self.join(group)

@@ -63,12 +63,12 @@ class Passes:
             self.forward(*args, **kwargs)
         return [tap.layer for tap in _that_saw(taps)]
 
-    def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
-        """The objective at ``copies`` values of the site, for a part of the batch."""
+    def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, fresh: bool = False) -> Outcome:
+        """The objective at ``copies`` values of the site, for a part of the batch; the model may write into ``fresh`` ones."""
         with torch.no_grad(), ExitStack() as stack:
             inputs = self._replacing(problem, tensors, copies, part, stack)[1] if problem.layers else tensors
             neurons = self._neurons(problem, stack)
-            inputs = tuple(t.clone() for t in inputs)
+            inputs = inputs if fresh and not problem.layers else tuple(t.clone() for t in inputs)
             output = self.call(problem, inputs, copies, part, neurons, stop=() if problem.through else neurons)
             return Outcome(self._objective(problem, output, neurons, copies, part))
 
@@ -290,13 +290,15 @@ class Passes:
     def _objective(cls, problem: Problem, output: Any, neurons: list[Tap], copies: int, part: slice) -> Tensor:
         """One number for each row; with several objectives, shape ``(rows, objectives)``."""
         if problem.objectives:
-            each = [attrs.evolve(problem, objectives=(), target=o.target, neuron=o.neuron) for o in problem.objectives]
+            each = [
+                attrs.evolve(problem, objectives=(), target=o.target, neuron=o.neuron, every=False) for o in problem.objectives
+            ]
             taps: list[list[Tap]] = [[tap] for tap in neurons] or [[] for _ in each]
             return torch.stack([cls._objective(p, output, t, copies, part) for p, t in zip(each, taps, strict=True)], 1)
         if problem.neuron and neurons:
             return problem.neuron.pick(neurons[0].captured())
         rows = copies * (part.stop - part.start)
-        value = problem.target.tile(copies, part).choose(output_tensor(output), rows)
+        value = problem.target.tile(copies, part).choose(output_tensor(output), rows, every=problem.every)
         alone = copies == 1 and part == slice(0, len(problem.arguments))
         if len(value) != rows and not alone:
             raise UnpackableError

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from attrkit.protocols import Tensors
 
 
-def interpolated(start: Tensors, end: Tensors, places: list[tuple[float, float]]) -> Tensors:
+def interpolated(start: Tensors, end: Tensors, places: Sequence[tuple[float, float]]) -> Tensors:
     """The values at each place between ``start`` (0) and ``end`` (1), those of one place after those of another."""
     return tuple(_between(b, x, [place for place, _ in places]) for b, x in zip(start, end, strict=True))
 

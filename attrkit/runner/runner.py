@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 import torch
@@ -24,6 +24,7 @@ from attrkit.runner.learnt import Habit
 from attrkit.runner.packing import Evaluate, Outcome, Packing, Point, together
 from attrkit.runner.passes import Passes, check_floating
 from attrkit.runner.path import interpolated, weighted
+from attrkit.runner.queues import Block, Blocks, Listed
 from attrkit.runner.sizing import Sizing
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import output_tensor
@@ -84,12 +85,27 @@ class Runner:
     def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site."""
         self._check_moved(problem)
+        return (outcome.value for outcome in self._stream(problem, points, "value", self._value_ways(problem), total))
+
+    def values_of(
+        self, problem: Problem, blocks: Iterable[Tensors], build: Callable[[Tensors], Tensors], *, total: int | None = None
+    ) -> Iterator[Tensor]:
+        """The objective at points that are built from rows of tensors as their turn comes, those of a pass together."""
+        self._check_moved(problem)
+        ways = self._value_ways(problem, fresh=True)
+        packing: Packing[Tensors] = self._packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
+        with tqdm(desc=self.progress, total=total, file=sys.stderr, disable=not self.progress) as bar:
+            for group, pack in self._counted(packing.packs(Blocks(blocks), self.executor), "value", packing.n):
+                bar.update(len(group))
+                yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
+
+    def _value_ways(self, problem: Problem, *, fresh: bool = False) -> list[Evaluate]:
+        """The ways to the objective for several points; ``fresh`` ones may be written into."""
         passes = self.passes
-        ways = [partial(passes.value, problem)]
-        if problem.layers:
-            shared = (partial(passes.injected, problem, gradient=False), partial(passes.vmapped, problem, gradient=False))
-            ways = [*shared, *ways]
-        return (outcome.value for outcome in self._stream(problem, points, "value", ways, total))
+        plain = partial(passes.value, problem, fresh=fresh)
+        if not problem.layers:
+            return [plain]
+        return [partial(passes.injected, problem, gradient=False), partial(passes.vmapped, problem, gradient=False), plain]
 
     def grads(
         self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None
@@ -122,7 +138,7 @@ class Runner:
         total: Tensors = ()
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
         packing = self._packing(problem, kind, ways, partial(interpolated, start, end))
-        packs = self._counted(packing.packs(list(rule), self.executor), "gradient", packing.n)
+        packs = self._counted(packing.packs(Listed(rule), self.executor), "gradient", packing.n)
         for group, pack in self._shown(packs, None):
             if not problem.layers:
                 self._note_ends(problem, [place for place, _ in group], pack)
@@ -139,7 +155,7 @@ class Runner:
         self._settle(problem)
         kind, ways = self._ways(problem, moving_inputs=True)
         packing = self._packing(problem, kind, ways, partial(interpolated, *ends))
-        packs = self._counted(packing.packs([(place, 1.0) for place in places], self.executor), kind, packing.n)
+        packs = self._counted(packing.packs(Listed((place, 1.0) for place in places), self.executor), kind, packing.n)
         for group, pack in self._shown(packs, None):
             at, gradient = (tuple(t.unflatten(0, (len(group), -1)) for t in part) for part in (pack.at, pack.gradient))
             yield at, gradient
@@ -328,7 +344,7 @@ class Runner:
         progress: str = "",
     ) -> Iterator[Outcome]:
         packing = self._packing(problem, kind, ways, together, bound)
-        packs = self._counted(packing.packs(points, self.executor), kind, packing.n)
+        packs = self._counted(packing.packs(Listed(points), self.executor), kind, packing.n)
         outcomes = (outcome for group, pack in packs for outcome in pack.split(len(group)))
         return self._shown(outcomes, total, progress)
 
@@ -337,7 +353,7 @@ class Runner:
         problem: Problem,
         kind: str,
         ways: Sequence[Evaluate],
-        join: Callable[[list[Point]], Tensors],
+        join: Callable[[Sequence[Point]], Tensors],
         bound: int | None = None,
     ) -> Packing[Point]:
         n, habit = len(problem.arguments), self._habit(problem, kind)
@@ -352,8 +368,8 @@ class Runner:
         return iter(tqdm(each, desc=label, total=total, file=sys.stderr)) if label else each
 
     def _counted(
-        self, packs: Iterator[tuple[list[Point], Outcome]], kind: str, examples: int
-    ) -> Iterator[tuple[list[Point], Outcome]]:
+        self, packs: Iterator[tuple[Sequence[Point], Outcome]], kind: str, examples: int
+    ) -> Iterator[tuple[Sequence[Point], Outcome]]:
         for group, pack in packs:
             for each in _PASSES.get(kind, ()):
                 self.counts[each] += examples * len(group)

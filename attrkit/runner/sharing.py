@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, tee
 from typing import Any
 
@@ -60,6 +60,13 @@ class Sharing:
             return self.runner.values(one, points, total=total)
 
         return self._streamed(problem, points, shared, _unfolded, _in_place)
+
+    def values_of(
+        self, problem: Problem, blocks: Iterable[Tensors], build: Callable[[Tensors], Tensors], *, total: int | None = None
+    ) -> Iterator[Tensor]:
+        """Each row's own objective at points that are built from rows of tensors."""
+        points = (build(tuple(t[i : i + 1] for t in block)) for block in blocks for i in range(len(block[0])))
+        return (value[None] for value in self.values(problem, points, total=total))
 
     def grads(
         self, problem: Problem, points: Iterable[Tensors], *, moving_inputs: bool = False, total: int | None = None

@@ -1,15 +1,11 @@
 """Feature ablation: what the objective loses when a feature is replaced by its baseline."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
-from attrkit_perturbation.coalitions import Game
-from attrkit_perturbation.features import Features
 
 
 @method(
@@ -17,25 +13,21 @@ from attrkit_perturbation.features import Features
     gradient=False,
     baseline="optional",
     baseline_at="site",
+    outputs="every",
     linear=True,
     forward_passes="1 + features",
     references=("arXiv:1311.2901",),
 )
-def feature_ablation(problem: Problem, *, feature_mask: Any = None) -> Tensors:
+def feature_ablation(problem: Problem, *, feature_mask: Any = None, replacement: Any = None, background: Any = None) -> Tensors:
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature. Without, each position is one.
+        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
+            mapping of that to its options. Without, each position is one.
+        replacement: what a feature is replaced by instead of the baseline: the name of a replacement, or a mapping of that to
+            its options.
+        background: rows, over which the objective is averaged in place of one baseline.
     """
-    features = Features.of(problem.point, feature_mask)
-    if not features.count:
-        return problem.zeros()
-    device = problem.point[0].device
-
-    def all_but_one() -> Iterator[Tensor]:
-        yield torch.ones(features.count, dtype=torch.bool, device=device)
-        for absent in range(features.count):
-            yield torch.arange(features.count, device=device) != absent
-
-    whole, *without = Game(problem, features).values(all_but_one(), features.count + 1)
-    return features.spread(torch.stack([whole - value for value in without], dim=1), problem.point)
+    game = problem.game(feature_mask, replacement, background)
+    whole, *without = torch.cat(list(game.stream(game.all_but_one(), game.count + 1))).split([1, game.count])
+    return game.spread(whole - without[0])

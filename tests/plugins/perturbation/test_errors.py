@@ -29,7 +29,6 @@ INTS = torch.zeros(1, 6, dtype=torch.int64)
         ({"baselines": "mean"}, UsageTypeError, "must be a number or a tensor, got str"),
         ({"target": 3}, UsageError, "target 3 is out of range"),
         ({"target": [0, 3, 0]}, UsageError, r"target \[0, 3, 0\] is out of range"),
-        ({"target": None}, UsageError, "target is missing"),
         ({"feature_masks": INTS}, UsageTypeError, "attribute has no parameter 'feature_masks'. Did you mean 'feature_mask'"),
     ],
 )  # fmt: skip
