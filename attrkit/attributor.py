@@ -109,6 +109,7 @@ class Attributor(Attribution):
         if "seed" in further:
             given["seed"] = further["seed"]
         inputs, delta, verbose = given.pop("inputs"), given.pop("return_convergence_delta", False), given.pop("verbose", False)
+        shape = given.pop("return_input_shape", True)
         options = {o.name: given.pop(o.name) for o in self.spec.options if o.name in given}
         options |= {k: v for k, v in further.items() if k != "seed"}
         sampled = spec is not self.spec or spec.distribution
@@ -116,6 +117,8 @@ class Attributor(Attribution):
         found = answer(spec, request, {**self.form.fixed, **self._options, **options}, outputs=delta and not sampled)
         if verbose:
             _print_rules(found)
+        if not shape:
+            return found.details["scores"].to(found.values[0])
         if self.form.flat:
             found = attrs.evolve(found, values=tuple(map(_flat, found.values, found.site)))
         shaped = _shaped(found, inputs, many=bool(request.patterns) or isinstance(getattr(self, "layer", None), list))

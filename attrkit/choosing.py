@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from attrkit.errors import UsageError, UsageTypeError
-from attrkit.parts import PartSpec
-from attrkit.registry import Part, registry
+from attrkit.parts import Part, PartSpec
+from attrkit.registry import registry
 
 
 @attrs.frozen

@@ -23,6 +23,7 @@ from attrkit.bases import (
 )
 from attrkit.errors import did_you_mean
 from attrkit.forms import FORMS, Form
+from attrkit.futures import in_future
 from attrkit.registry import registry
 from attrkit.specs import Declared, MethodSpec, Where
 from attrkit.wrapping import WrapperSpec
@@ -134,6 +135,8 @@ def _propagates(spec: MethodSpec) -> bool:
 def signature(spec: MethodSpec, form: Form) -> inspect.Signature:
     """The signature of a class's ``attribute``, without self."""
     offered = {k: v for k, v in _parameters(spec, form.where).items() if k not in (*form.fixed, *form.constructor)}
+    if form.scores:
+        offered["return_input_shape"] = True
     offered = {form.renamed.get(k, k): form.defaults.get(k, v) for k, v in offered.items()}
     place, word = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, place, default=offered.pop(name)) for name in form.order]
@@ -148,7 +151,7 @@ def constructor_signature(spec: MethodSpec, form: Form) -> inspect.Signature:
         parameters.append(inspect.Parameter("layer", place))
         if form.devices:
             parameters.append(inspect.Parameter("device_ids", place, default=None))
-    defaults = {o.name: o.default for o in spec.options}
+    defaults = {o.name: inspect.Parameter.empty if form.required else o.default for o in spec.options}
     return inspect.Signature([*parameters, *(inspect.Parameter(n, place, default=defaults[n]) for n in form.constructor)])
 
 
@@ -191,6 +194,8 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
     }
     body["__init__"] = _constructing(body["_constructor"].signature)
     body["attribute"] = _attributing(spec, body["_signature"].signature)
+    if form.futures:
+        body["attribute_future"] = _attributing(spec, body["_signature"].signature, later=True)
     if spec.baseline == "none" and spec.complete != "no":
         body["compute_convergence_delta"] = _delta_without_baseline
     cls: Any = type(name, _bases(spec, form), body)
@@ -220,9 +225,17 @@ def _constructing(signature: inspect.Signature) -> Any:
     return __init__
 
 
-def _attributing(spec: Declared, signature: inspect.Signature) -> Any:
+def _attributing(spec: Declared, signature: inspect.Signature, *, later: bool = False) -> Any:
     def attribute(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self._attribute(*args, **kwargs)
+
+    def attribute_future(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return in_future(self, args, kwargs)
+
+    if later:
+        attribute_future.__doc__ = "As ``attribute``, of a model that returns a future; returns a future."
+        attribute_future.__signature__ = _with_self(signature)  # type: ignore[attr-defined]
+        return attribute_future
 
     attribute.__doc__ = spec.doc
     attribute.__signature__ = _with_self(signature)  # type: ignore[attr-defined]

@@ -29,6 +29,9 @@ class Form:
         family: the base class, where the declaration does not say it.
         parents: the classes that this one is a subclass of.
         every: whether a class for layers takes None for all layers.
+        required: whether the options that the constructor takes have no default there.
+        scores: whether the class offers ``return_input_shape``, and without it returns one number for each feature.
+        futures: whether ``attribute_future`` works.
         flat: whether, where every output is explained, each is a row of its own.
         multiplies: the answer of ``multiplies_by_inputs``, where neither the declaration nor the constructor says it.
     """
@@ -46,6 +49,9 @@ class Form:
     family: Literal["gradient", "perturbation", "none"] | None = None
     parents: tuple[str, ...] = attrs.field(converter=_words, default=())
     every: bool = False
+    required: bool = False
+    scores: bool = False
+    futures: bool = False
     flat: bool = False
 
 

@@ -6,13 +6,15 @@ A caller names one, ``"blur"``, names it with options, ``{"blur": {"sigma": 2}}`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 
 from attrkit.errors import UsageError
 from attrkit.hookspecs import hookimpl
 from attrkit.specs import Declared, checked_spec, positional
+
+Part = Literal["replacements", "segmenters", "designs", "estimators", "surrogates"]  # the kinds
 
 
 @attrs.frozen(eq=False)

@@ -15,10 +15,12 @@ from torch import Tensor
 from attrkit.arguments import Arguments, for_rows
 from attrkit.arguments import taken as taken_rows
 from attrkit.baselines import distribution, matched
+from attrkit.choosing import Chosen, chosen
 from attrkit.coalitions import Game, Players
 from attrkit.draws import mixed
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.layers import ModuleLayer, Neuron
+from attrkit.parts import Part
 from attrkit.protocols import Contribute, Runner, Tensors
 from attrkit.specs import Where
 from attrkit.targets import Target
@@ -298,6 +300,14 @@ class Problem:
             background: rows to take in place of absent features, one after another, instead of a replacement.
         """
         return Game.of(self, features, replacement, background)
+
+    @staticmethod
+    def part(kind: Part, given: Any, option: str) -> Chosen:
+        """What a caller chose for an option: a part of a kind, like "estimators", to be called with its options bound.
+
+        ``given`` is a name, a mapping of that to options, a declaration or a function; ``option`` is for messages.
+        """
+        return chosen(kind, given, option)
 
     def value(self) -> Tensor:
         """The objective for the inputs."""

@@ -21,14 +21,13 @@ from pluggy import PluginManager
 
 from attrkit import hookspecs
 from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean, warn
-from attrkit.parts import DesignSpec, EstimatorSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
+from attrkit.parts import DesignSpec, EstimatorSpec, Part, ReplacementSpec, SegmenterSpec, SurrogateSpec
 from attrkit.specs import Declared, MethodSpec, RulesetSource, RuleSpec
 from attrkit.wrapping import WrapperSpec
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-Part = Literal["replacements", "segmenters", "designs", "estimators", "surrogates"]
 Named = Literal["methods", "wrappers", "rules"] | Part
 Kind = Named | Literal["rulesets"]
 Spec = TypeVar("Spec", bound=Declared)

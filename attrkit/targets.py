@@ -23,6 +23,8 @@ def output_tensor(output: Any) -> Tensor:
         return output
     if isinstance(output, int | float):
         return torch.tensor(output, dtype=torch.float64 if isinstance(output, float) else None)
+    if isinstance(output, torch.futures.Future):
+        raise UsageTypeError("the model returned a future; use attribute_future, for the classes that have it, or wait for it")
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if isinstance(named, Tensor):
         return named

@@ -109,7 +109,8 @@ class Game:
             rows = torch.arange(self.rows).repeat(len(coalitions))
             each = self.values(coalitions.repeat_interleave(self.rows, 0), rows, partial=partial)
             whole = len(each) // self.rows
-            return each[: whole * self.rows].unflatten(0, (whole, self.rows)).mean(1)
+            averaged: Tensor = each[: whole * self.rows].unflatten(0, (whole, self.rows)).mean(1)
+            return averaged
         new, places = self._memory.news(coalitions, draws)
         parts: list[Tensor] = []
         asked = coalitions[new]
@@ -125,7 +126,7 @@ class Game:
         if self.interrupted:
             have = torch.nonzero(places >= len(known)).flatten()
             places = places[: int(have[0])] if len(have) else places
-        values = known[places]
+        values: Tensor = known[places]
         _check_finite(values)
         return values
 
