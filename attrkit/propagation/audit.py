@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -43,13 +44,20 @@ _BENT = re.compile(
 )
 
 
-def _homogeneous(name: str, live: list[bool]) -> bool:
+@lru_cache(maxsize=1024)
+def _told(name: str) -> tuple[str, bool, bool]:
+    """What a node is called without what says that it is a backward pass; whether it is homogeneous, and whether bent."""
+    bare = re.sub(r"Backward\d*$", "", name.rpartition("::")[2])
+    return bare, _HOMOGENEOUS.fullmatch(bare) is not None, _BENT.fullmatch(bare) is not None
+
+
+def _homogeneous(name: str, live: list[bool], *, always: bool) -> bool:
     """Whether a node's own backward pass is LRP-0, given which of its operands depend on the input."""
     if (fixed := _FIXED.get(name)) is not None:
         return not any(live[fixed:])
     if name == "Mul":
         return sum(live) < 2
-    return _HOMOGENEOUS.fullmatch(name) is not None
+    return always
 
 
 def ungoverned_nodes(value: Tensor, treated: Collection[Any], carries: str) -> dict[str, int]:
@@ -67,10 +75,11 @@ def ungoverned_nodes(value: Tensor, treated: Collection[Any], carries: str) -> d
         seen.add(node)
         feeding = [f for f, _ in node.next_functions]
         waiting += feeding
-        name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+        if node in treated:
+            continue
+        name, homogeneous, bent = _told(node.name())
         live = [f is not None for f in feeding]
-        bent = carries == "multiplier" and _BENT.fullmatch(name) is not None
-        if node not in treated and (bent or not _homogeneous(name, live)):
+        if (bent and carries == "multiplier") or not _homogeneous(name, live, always=homogeneous):
             product = sum(live[i] for i in _FACTORS.get(name, ()) if i < len(live)) > 1
             label = f"{name} of two factors that both depend on the input" if product else name
             counts[label] = counts.get(label, 0) + 1

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
-from typing import Any
 
 import attrs
 
@@ -16,6 +15,7 @@ from attrkit.propagation.governing import Governing
 from attrkit.registry import registry
 from attrkit.rulesets.ruleset import Entry, Match, Position, Ruleset
 from attrkit.rulesets.vocabulary import GROUPS, MODULE, members
+from attrkit.specs import RuleSpec
 
 
 @attrs.frozen
@@ -54,6 +54,27 @@ def covers(match: Match, site: Site) -> bool:
     )
 
 
+@attrs.frozen
+class _Candidates:
+    """The numbers of the entries that match but for their position, by operation and running modules."""
+
+    matches: tuple[Match, ...]
+    _found: dict[tuple[str, str, tuple[type, ...]], tuple[int, ...]] = attrs.field(factory=dict, eq=False)
+
+    def at(self, site: Site) -> tuple[int, ...]:
+        """Those of one call."""
+        key = (site.operation, site.path, site.classes)
+        if (numbers := self._found.get(key)) is None:
+            if len(self._found) >= _MOST:
+                self._found.clear()
+            numbers = self._found[key] = tuple(n for n, match in enumerate(self.matches) if covers(match, site))
+        return numbers
+
+
+_MOST = 4096
+_candidates = lru_cache(maxsize=64)(_Candidates)  # from one binding to the next: they depend on nothing but their names
+
+
 @attrs.define(slots=False)
 class Binding:
     """Looks up the rule for each operation of a forward pass, in execution order."""
@@ -61,9 +82,13 @@ class Binding:
     ruleset: Ruleset
     asked: int = 0  # how many of its entries, the first ones, are what modules ask for themselves
     hits: dict[int, int] = attrs.field(factory=dict)
-    _cache: dict[Any, list[tuple[int, Entry]]] = attrs.field(factory=dict)
     _planned: dict[int, frozenset[tuple[str, str, int]]] = attrs.field(factory=dict)  # by entry: calls its position selects
     _governing: dict[int, Governing] = attrs.field(factory=dict)
+
+    @cached_property
+    def _rules(self) -> tuple[RuleSpec, ...]:
+        """The rule of each entry."""
+        return tuple(registry.rule(entry.rule) for entry in self.ruleset.entries)
 
     @property
     def hands_on_relevance(self) -> bool:
@@ -74,8 +99,8 @@ class Binding:
     def _handing(self) -> dict[int, Position]:
         """The entries with such rules, but for those about what reads an attributed tensor."""
         found: dict[int, Position] = {}
-        for number, entry in enumerate(self.ruleset.entries):
-            rule, position = registry.rule(entry.rule), entry.match.position
+        for number, (entry, rule) in enumerate(zip(self.ruleset.entries, self._rules, strict=True)):
+            position = entry.match.position
             sharing = rule.carries == "relevance" and not rule.identity and position != "input"
             if sharing and rule.returning(rule.resolve(entry.parameters)) == "relevance":
                 found[number] = position
@@ -84,7 +109,7 @@ class Binding:
     @cached_property
     def joins(self) -> bool:
         """Whether some rule governs an operation together with the linear map before it."""
-        return any(registry.rule(entry.rule).joins for entry in self.ruleset.entries)
+        return any(rule.joins for rule in self._rules)
 
     @cached_property
     def looks_around(self) -> bool:
@@ -108,16 +133,14 @@ class Binding:
         Raises:
             RulesetError: some of them the one, some the other.
         """
-        first: Entry | None = None
-        for entry in self.ruleset.entries:
-            if (other := registry.rule(entry.rule).carries) == "anything":
-                continue
-            first = first or entry
-            kind = registry.rule(first.rule).carries
+        kinds = [(entry, rule.carries) for entry, rule in zip(self.ruleset.entries, self._rules, strict=True)]
+        kinds = [(entry, kind) for entry, kind in kinds if kind != "anything"]
+        for entry, other in kinds:
+            first, kind = kinds[0]
             if other != kind:
                 text = f"rule {entry.rule!r} carries {other}, but {first.rule!r} above carries {kind}; have rules of one kind"
                 raise RulesetError([f"{entry.origin}: {text}"])
-        return registry.rule(first.rule).carries if first else "relevance"
+        return kinds[0][1] if kinds else "relevance"
 
     def needs_plan(self) -> bool:
         """Whether some entry's position is only known after a whole forward pass."""
@@ -145,17 +168,18 @@ class Binding:
         """Forget what was seen, before another forward pass."""
         self.hits.clear()
 
-    def about(self, site: Site) -> list[tuple[int, Entry]]:
-        """The entries that match but for their position."""
-        key = (site.operation, site.path, site.classes)
-        if (candidates := self._cache.get(key)) is None:
-            entries = enumerate(self.ruleset.entries)
-            candidates = self._cache[key] = [(n, e) for n, e in entries if covers(e.match, site)]
-        return candidates
+    @cached_property
+    def _candidates(self) -> _Candidates:
+        return _candidates(tuple(entry.match for entry in self.ruleset.entries))
+
+    def about(self, site: Site) -> tuple[int, ...]:
+        """The numbers of the entries that match but for their position."""
+        return self._candidates.at(site)
 
     def governing(self, site: Site) -> Governing | None:
         """The rule of the first entry that matches; None when none does."""
-        for number, entry in self.about(site):
+        for number in self.about(site):
+            entry = self.ruleset.entries[number]
             if self._positioned(number, entry, site):
                 self.hits[number] = self.hits.get(number, 0) + 1
                 return self._chosen(number, entry)
@@ -175,7 +199,7 @@ class Binding:
 
     def _chosen(self, number: int, entry: Entry) -> Governing:
         if number not in self._governing:
-            spec = registry.rule(entry.rule)
+            spec = self._rules[number]
             self._governing[number] = Governing(spec, spec.resolve(entry.parameters), entry.id, entry.origin)
         return self._governing[number]
 

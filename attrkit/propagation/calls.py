@@ -93,7 +93,9 @@ class Call:
         return attrs.evolve(self, function=function, args=args, kwargs=kwargs, keys=keys, name=name or self.name)
 
     def run(self) -> Any:
-        """The operation itself, with its own backward pass."""
+        """The operation itself, with its own backward pass; what is kept of what it writes into is copied first."""
+        if self.writes:
+            self.rewriter.links.keeper.secure(self.args[0])
         return self.function(*self.args, **self.kwargs)
 
     @property
@@ -188,8 +190,9 @@ class Call:
 
     def step(self, operands: tuple[Tensor, ...], **facts: Any) -> OperationStep:
         """What rules are to see of the call."""
-        path = self.rewriter.path
-        return OperationStep(self.name, path, tuple(Kept(x) for x in operands), again=self.on, **facts)
+        if "map" not in facts:  # which is the operation as a function already
+            facts["again"] = self.on
+        return OperationStep(self.name, self.rewriter.path, tuple(map(Kept, operands)), **facts)
 
 
 def flat(value: Any) -> Iterator[Any]:

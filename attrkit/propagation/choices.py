@@ -76,11 +76,11 @@ class Choices:
     def site(self, operation: str, x: Any) -> Site:
         """The next call of an operation in the running module."""
         reads_input = (made := made_by(x)) is not None and made.gated is not None
-        where = operation, self.path
-        self._calls[where] += 1
+        path = self.path
+        self._calls[where := (operation, path)] += 1
         rank, linear = self._rank, operation in GROUPS["linear_like"]
         self._rank += linear
-        return Site(operation, self.path, self.modules.classes, self._calls[where] - 1, rank, reads_input)
+        return Site(operation, path, self.modules.classes, self._calls[where] - 1, rank, reads_input)
 
     def _found(self, site: Site, call: Call, own: Own) -> Governing | None:
         found = self.binding.governing(site)

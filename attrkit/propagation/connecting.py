@@ -72,16 +72,17 @@ class Connections:
 
     def recorded(self, call: Call) -> Any:
         """The output in the pass that only notes what goes into operations."""
-        if call.writes:
-            self.keeper.secure(call.args[0])
         return call.run()
 
     def handed_through(self, call: Call, x: Tensor) -> Any:
         """A function of each entry whose own backward pass hands relevance through, but for that of an output of 0."""
         stand_in, made, node = self._stand_in(x, written=call.writes), made_by(x), x.grad_fn
+        spared = made.spared if call.name == "relu" and made is not None else None
+        if spared is not None:
+            spared.kept_output = None  # which would be copied where the ReLU writes into it
         output = call.run()
-        if call.name == "relu" and made is not None and (step := made.spared) is not None:
-            self.rectified.replace(step, node, self.keeper.keep(output.detach()), output.grad_fn)
+        if spared is not None:
+            self.rectified.replace(spared, node, self.keeper.keep(output.detach()), output.grad_fn)
         return noted(output, stand_in=stand_in)
 
     def together(self, call: Call, operands: tuple[Tensor, ...]) -> StandIn | None:

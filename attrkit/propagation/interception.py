@@ -40,12 +40,11 @@ class Interception(TorchFunctionMode):
         kwargs = {k: _untracked(v) for k, v in kwargs.items()}
         if self._rewriter.closed:
             return function(*args, **kwargs)
-        operation = self._rewriter.operations.get(function)
-        if args and isinstance(args[0], Tensor) and writes(function, args, kwargs):
-            self._rewriter.links.keeper.secure(args[0])
         if function in RESHAPES and args and (made := made_by(args[0])) is not None:
             return self._reshaped(made, function, args, kwargs)
-        if operation is None:
+        if (operation := self._rewriter.operations.get(function)) is None:
+            if args and isinstance(args[0], Tensor) and writes(function, args, kwargs):
+                self._rewriter.links.keeper.secure(args[0])
             output = self._unknown(function, args, kwargs)
             return self._rewriter.links.stopping(output) if self._from_stopped(output, args) else output
         if not args and "input" in kwargs:
@@ -83,9 +82,14 @@ class Interception(TorchFunctionMode):
         return output
 
 
+_PLAIN = frozenset({Tensor, int, float, bool, str, type(None)})
+
+
 def _untracked(value: Any) -> Any:
     """Parameters without gradients: what requires one then is what depends on the attributed tensors."""
-    if isinstance(value, Tensor):  # asked first, because whether something is a parameter takes torch long to say
+    if type(value) in _PLAIN:  # asked first, because whether something is a parameter takes torch long to say
+        return value
+    if isinstance(value, Tensor):
         return value.detach() if value.requires_grad and isinstance(value, nn.Parameter) else value
     if isinstance(value, list | tuple) and any(isinstance(v, nn.Parameter) for v in value):
         return type(value)(map(_untracked, value))

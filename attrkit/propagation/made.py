@@ -29,8 +29,8 @@ class Made:
 
     @property
     def spared(self) -> OperationStep | None:
-        """The step of a linear map whose rule does not look at outputs that carry nothing."""
-        if self.governing is None or self.governing.heeds or self.step is None or self.step.kept_output is None:
+        """The step of a linear map whose rule looks at the output, and does not where that carries nothing."""
+        if self.governing is None or self.governing.heeds or self.governing.returns == "shares":
             return None
         return self.step
 

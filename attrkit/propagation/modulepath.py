@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import attrs
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 
 class Listener(Protocol):
@@ -24,27 +25,21 @@ class Listener(Protocol):
         ...
 
 
-@attrs.define
+@attrs.define(eq=False)
 class ModulePath:
-    """The running modules, outermost first, with their dotted paths."""
+    """The running modules: the dotted path of the innermost one, ``""`` for the model itself, and the classes of all."""
 
     names: dict[int, str]
     listener: Listener | None = None
-    running: list[nn.Module] = attrs.field(factory=list)
-
-    @property
-    def path(self) -> str:
-        """The path of the innermost running module; ``""`` for the model itself."""
-        return self.names.get(id(self.running[-1]), type(self.running[-1]).__name__) if self.running else ""
-
-    @property
-    def classes(self) -> tuple[type, ...]:
-        """The classes of the running modules."""
-        return tuple(map(type, self.running))
+    path: str = ""
+    classes: tuple[type, ...] = ()  # outermost first
+    _around: list[tuple[nn.Module, str, tuple[type, ...]]] = attrs.field(factory=list)  # each, and what held before it ran
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
         """A module starts to run."""
-        self.running.append(module)
+        self._around.append((module, self.path, self.classes))
+        self.path = self.names.get(id(module), type(module).__name__)
+        self.classes = (*self.classes, type(module))
         if self.listener is not None:
             self.listener.entered(module, args, kwargs or {})
 
@@ -53,8 +48,9 @@ class ModulePath:
         try:
             return None if self.listener is None else self.listener.left(module, output)
         finally:
-            while self.running and self.running.pop() is not module:
-                continue
+            left = None
+            while self._around and left is not module:
+                left, self.path, self.classes = self._around.pop()
 
     @classmethod
     @contextmanager
@@ -65,18 +61,23 @@ class ModulePath:
         listener: Listener | None = None,
     ) -> Iterator[ModulePath]:
         """Follow the forward passes of ``root``, or of whatever this thread runs where no root is known."""
-        here = cls({id(m): name for name, m in root.named_modules()} if root is not None else {}, listener)
-        with ExitStack() as stack:
+        named = [] if root is None else list(root.named_modules())
+        here = cls({id(module): name for name, module in named}, listener)
+        handles: list[RemovableHandle] = []
+        try:
             if root is None:
                 thread = threading.get_ident()
 
                 def ours(hook: Callable[..., Any]) -> Callable[..., Any]:
                     return lambda *call: hook(*call) if threading.get_ident() == thread else None
 
-                stack.callback(register_module_forward_pre_hook(ours(here.enter)).remove)
-                stack.callback(register_module_forward_hook(ours(here.leave), always_call=True).remove)
-            else:
-                for module in root.modules():
-                    stack.callback(module.register_forward_pre_hook(guard(here.enter), with_kwargs=True).remove)
-                    stack.callback(module.register_forward_hook(guard(here.leave), always_call=True).remove)
+                handles.append(register_module_forward_pre_hook(ours(here.enter)))
+                handles.append(register_module_forward_hook(ours(here.leave), always_call=True))
+            enter, leave = guard(here.enter), guard(here.leave)
+            for _, module in named:
+                handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(leave, always_call=True))
             yield here
+        finally:
+            for handle in handles:
+                handle.remove()

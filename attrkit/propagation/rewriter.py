@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -181,6 +182,7 @@ class Rewriter:
         self.choices.conclude(self.links.audit.ungoverned(value, self.binding.carries))
 
 
+@lru_cache(maxsize=1024)
 def _gate(operation: str) -> int:
     """How much of a gate the output of an operation is."""
     if operation in GROUPS["normaliser"]:

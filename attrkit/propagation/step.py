@@ -95,8 +95,9 @@ class OperationStep:
         return linear.forward(x, changed)
 
     def transpose(self, cotangent: Tensor, weight: Change | None = None) -> Tensor:
-        """The transpose of that map."""
-        if weight is None and self.map is not None and self.weight is not None and self.scale is not None:
+        """The transpose of that map; a scale goes into the cotangent or the weight, whichever has fewer entries."""
+        small = self.weight is not None and cotangent.numel() <= self.weight.numel()
+        if small and weight is None and self.map is not None and self.weight is not None and self.scale is not None:
             return self.map.transpose(cotangent * self.map.per_output(self.scale), self.weight, self.input)
         linear, changed = self._weight(weight)
         return linear.transpose(cotangent, changed, self.input)

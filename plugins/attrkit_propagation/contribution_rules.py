@@ -39,7 +39,7 @@ def epsilon(
         bias: absorb (it keeps its share), zero (it is left out) or distribute (its share is spread over what is read).
     """
     total = contributions(step) if bias == "zero" else step.output
-    share = carried * _kept(step.output, total, epsilon)
+    share = _kept(step.output, total, epsilon).mul_(carried)
     if bias != "distribute":
         return share
     if step.bias is None:
@@ -61,7 +61,7 @@ def norm(step: Step, carried: Tensor, *, stabilizer: Stabilizer = RELATIVE) -> T
     Args:
         stabilizer: keeps denominators from zero, like epsilon's.
     """
-    return carried * _kept(step.output, step.output, stabilizer)
+    return _kept(step.output, step.output, stabilizer).mul_(carried)
 
 
 @rule(

@@ -199,3 +199,42 @@ def test_every_example_is_explained_as_if_it_were_alone(explain, name, rules):
     for i in range(2):
         alone = next(iter(explain(model, x[i : i + 1], "lrp", rules=document, target=1).values.values()))
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("rules", ["epsilon", "epsilon_plus", "lrp_0"])
+@pytest.mark.parametrize("also", [False, True])
+def test_a_relu_in_place_finds_the_output_that_a_rule_needs(explain, rules, also):
+    class Net(nn.Module):
+        def __init__(self, *, inplace):
+            super().__init__()
+            self.conv, self.relu, self.fc = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=inplace), nn.Linear(8, 3)
+
+        def forward(self, x):
+            y = self.conv(x)
+            both = [y.mean((2, 3))] if also else []
+            return self.fc(torch.cat([*both, *[self.relu(y).mean((2, 3))] * (2 - len(both))], 1))
+
+    options = {"epsilon": 1e-2} if rules.startswith("epsilon") else {}
+    x = draw(2, 3, 6, 6)
+    found = [
+        explain(built(lambda i=i: Net(inplace=i)), x, "lrp", target=1, rules=rules, parameters=options).values["x"]
+        for i in (True, False)
+    ]
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+def test_what_entries_are_about_is_known_from_call_to_call_and_their_rules_are_not(explain):
+    model, x = built(lambda: nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 3))), X
+
+    def rules(rule):
+        return {
+            "schema": "attrkit/ruleset@1",
+            "name": "one",
+            "rules": [{"id": "maps", "match": {"op": "linear"}, "rule": rule}],
+        }
+
+    rows = [[row["rule"] for row in explain(model, x, "lrp", target=1, rules=rules(r)).rules] for r in ("zplus", "epsilon")]
+    assert [row[0] for row in rows] == ["zplus", "epsilon"]
+    model[1] = nn.Linear(7, 7).double()
+    assert len(explain(model, x, "lrp", target=1, rules=rules("zplus")).rules) == 3
