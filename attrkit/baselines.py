@@ -49,15 +49,25 @@ def _check_count(parts: tuple[Any, ...], like: Tensors, what: str, label: str = 
 
 def _matched(part: Any, x: Tensor, what: str, label: str) -> Tensor:
     if isinstance(part, Real):
+        _check_held(torch.tensor(float(part)), x, label)
         return torch.full_like(x, float(part))
     if not isinstance(part, Tensor):
         raise UsageTypeError(f"{label} must be a number or a tensor, got {type(part).__name__}")
     if part.shape == x.shape or part.shape == (1, *x.shape[1:]):
+        _check_held(part, x, label)
         return part.to(x).expand_as(x)
     raise UsageError(
         f"{label} has shape {tuple(part.shape)}, but {what} has shape {tuple(x.shape)}; give that shape, one example of it "
         f"({(1, *x.shape[1:])}), or a number"
     )
+
+
+def _check_held(part: Tensor, x: Tensor, label: str) -> None:
+    """Refuse fractions in place of integers or booleans, which would be cut off."""
+    if part.is_floating_point() and not x.is_floating_point() and not torch.equal(part.to(x.dtype).to(part.dtype), part):
+        raise UsageError(
+            f"{label} has values that {x.dtype} does not hold, which is what it is compared with; give whole numbers"
+        )
 
 
 def _wants_inputs(function: Any) -> bool:

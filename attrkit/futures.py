@@ -57,4 +57,3 @@ def _waiting(forward: Callable[..., Any], begun: threading.Event) -> Callable[..
         return future.wait()
 
     return call
-

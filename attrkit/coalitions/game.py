@@ -17,6 +17,7 @@ from attrkit.coalitions.estimate import Estimate
 from attrkit.coalitions.features import Features, Players
 from attrkit.coalitions.memory import Memory
 from attrkit.coalitions.rows import Rows
+from attrkit.coalitions.selecting import selected
 from attrkit.errors import AttrkitError, ModelError, UsageError
 from attrkit.protocols import Tensors
 
@@ -57,7 +58,7 @@ class Game:
     def of(cls, problem: Problem, features: Any, replacement: Any, background: Any) -> Game:
         """The game of a problem; see :meth:`attrkit.Problem.game`."""
         players = features if isinstance(features, Players) else _features(problem, features)
-        replacing = _replacing(problem, replacement, background)
+        replacing = _replacing(problem, players, replacement, background)
         game = cls(problem, players, replacing)
         if isinstance(players, Features) and isinstance(replacing, tuple):
             pairs = zip(problem.point, replacing, strict=True)
@@ -150,33 +151,28 @@ class Game:
 
     def _evaluated(self, blocks: Iterable[Tensors], total: int | None) -> Iterator[Tensor]:
         """The values of coalitions and their draws."""
-        waiting, done = [], 0
+        first: list[Tensor] = []  # coalitions; those with all features and with none come first, where they are asked for
 
         def passing() -> Iterator[Tensors]:
             for block in blocks:
-                waiting.append(block[0])
+                if not first:
+                    first.append(block[0][:2])
                 yield block
 
         for values in self.problem.values_of(passing(), self._built, total):
+            if not self.spent:
+                self._note_ends(first[0], values)
             self._dtype = values.dtype
-            self.spent += len(values)
-            done = self._noted(waiting, done, values)
+            self.spent += values.shape[0]
             yield values
 
-    def _noted(self, waiting: list[Tensor], done: int, values: Tensor) -> int:
-        """Keep the values with all features and with none, which the result reports; where the next values belong."""
-        seen = 0
-        while seen < len(values):
-            part = waiting[0][done : done + len(values) - seen]
-            if "point" not in self.problem.outputs and bool((full := part.all(1)).any()):
-                self.problem.outputs["point"] = values[seen + int(full.nonzero()[0])]
-            if "baseline" not in self.problem.outputs and self.rows == 1 and bool((none := ~part.any(1)).any()):
-                self.problem.outputs["baseline"] = values[seen + int(none.nonzero()[0])]
-            seen, done = seen + len(part), done + len(part)
-            if done == len(waiting[0]):
-                waiting.pop(0)
-                done = 0
-        return done
+    def _note_ends(self, coalitions: Tensor, values: Tensor) -> None:
+        """Keep the values with all features and with none, which the result reports."""
+        for row, value in zip(coalitions, values, strict=False):
+            if bool(row.all()):
+                self.problem.outputs["point"] = value
+            elif self.rows == 1 and not bool(row.any()):
+                self.problem.outputs["baseline"] = value
 
     def _built(self, described: Tensors) -> Tensors:
         """The site's value for coalitions, and for draws where there are any: shape ``(k * batch, ...)``."""
@@ -193,7 +189,7 @@ class Game:
         present = self.features.present(coalitions.to(point[0].device))
         replaced = self.replacing if isinstance(self.replacing, tuple) else self._drawn(*draws)
         triples = zip(present, point, replaced, strict=True)
-        return tuple(torch.where(p, x, b.to(x)).flatten(0, 1) for p, x, b in triples)
+        return tuple(selected(p, x, b.to(x)).flatten(0, 1) for p, x, b in triples)
 
     def _drawn(self, numbers: Tensor) -> Tensors:
         assert not isinstance(self.replacing, tuple)  # for the type checker
@@ -255,10 +251,9 @@ class Game:
 
     def all_but_one(self) -> Iterator[Tensor]:
         """The coalition of all features, then those that lack one, in blocks."""
-        yield torch.ones(1, self.count, dtype=torch.bool)
         numbers = torch.arange(self.count)
-        for run in self.blocks(self.count):
-            yield numbers != torch.tensor(run)[:, None]
+        for run in self.blocks(self.count + 1):
+            yield numbers != torch.arange(run.start - 1, run.stop - 1)[:, None]
 
 
 def _features(problem: Problem, given: Any) -> Features:
@@ -268,14 +263,17 @@ def _features(problem: Problem, given: Any) -> Features:
     return Features.of(problem.point, mask)
 
 
-def _replacing(problem: Problem, replacement: Any, background: Any) -> Replacing:
+def _replacing(problem: Problem, features: Players, replacement: Any, background: Any) -> Replacing:
     if background is not None and replacement is not None:
         raise UsageError("background and replacement both say what absent features are replaced by; give one of them")
     if background is not None:
         return Rows(distribution(background, problem.point, "background"))
     if replacement is None:
         return problem.baseline
-    found = chosen("replacements", replacement, "replacement")(problem)
+    part = chosen("replacements", replacement, "replacement")
+    if part.options.get("feature_mask", part) is None:  # it goes by features, and by those of the game unless told otherwise
+        part = attrs.evolve(part, options={**part.options, "feature_mask": features})
+    found = part(problem)
     if isinstance(found, Tensor):
         found = (found,)
     if isinstance(found, tuple):

@@ -50,7 +50,7 @@ class Block(Sequence[Tensors]):
     tensors: Tensors
 
     def __len__(self) -> int:
-        return len(self.tensors[0])
+        return self.tensors[0].shape[0]
 
     def __getitem__(self, rows: Any) -> Any:
         return Block(tuple(t[rows] for t in self.tensors))
@@ -83,6 +83,6 @@ class Blocks:
         while not self._waiting:
             if (block := next(self._rest, None)) is None:
                 return False
-            if len(block[0]):
+            if block[0].shape[0]:
                 self._waiting.append(Block(block))
         return True

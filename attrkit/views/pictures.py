@@ -66,6 +66,10 @@ def picture(
     """
     if kind not in KINDS:
         raise UnknownName(f"kind={kind!r} is no kind of picture.{did_you_mean(kind, KINDS)} Kinds: {', '.join(KINDS)}")
+    if explanation.output is not None and explanation.output.dim() > 1:
+        raise UsageError(
+            f"what was explained are {explanation.output[0].numel()} outputs at once; for a picture, explain one by target="
+        )
     name = _named(explanation, name)
     rows = explanation.values[name]
     if isinstance(example, bool) or not isinstance(example, int) or not -len(rows) <= example < len(rows):
