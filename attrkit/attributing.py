@@ -173,7 +173,9 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     elif runner.gaps is not None and spec.distribution:
         delta = gaps(values, counts or [len(values)], *drawn_ends(problem))
     elif output is not None and spec.complete != "no" and runner.adds_up and not (problem.through or drawn):
-        delta = gaps(values, counts or [len(values)], output, baseline_output)
+        scores = problem.details.get("scores")  # of features, of which each has its score at all of its positions
+        summed = values if scores is None else (scores.to(output),)
+        delta = gaps(summed, counts or [len(values)] if scores is None else [1], output, baseline_output)
     return Answer(
         values=values,
         names=problem.arguments.names,

@@ -56,6 +56,10 @@ class Form:
 
 
 _ONE = {"perturbations_per_eval": 1}
+_LIME = (
+    "inputs baselines target additional_forward_args feature_mask n_samples perturbations_per_eval return_input_shape "
+    "show_progress"
+)
 
 FORMS: dict[str, Form] = {
     "Saliency": Form("saliency", Where.INPUT, "inputs target abs additional_forward_args"),
@@ -236,6 +240,7 @@ FORMS: dict[str, Form] = {
         "inputs baselines target additional_forward_args feature_mask perturbations_per_eval show_progress",
         defaults=_ONE,
         flat=True,
+        futures=True,
     ),
     "LayerFeatureAblation": Form(
         "feature_ablation",
@@ -251,5 +256,76 @@ FORMS: dict[str, Form] = {
         "inputs neuron_selector baselines additional_forward_args feature_mask attribute_to_neuron_input "
         "perturbations_per_eval",
         defaults=_ONE,
+    ),
+    "FeaturePermutation": Form(
+        "feature_permutation",
+        Where.INPUT,
+        "inputs target additional_forward_args feature_mask perturbations_per_eval show_progress",
+        constructor="perm_func",
+        defaults=_ONE,
+        flat=True,
+        futures=True,
+        parents="FeatureAblation",
+    ),
+    "LayerFeaturePermutation": Form(
+        "feature_permutation",
+        Where.LAYER,
+        "inputs target additional_forward_args layer_mask perturbations_per_eval",
+        defaults=_ONE,
+        flat=True,
+        renamed={"feature_mask": "layer_mask"},
+        parents="FeaturePermutation",
+    ),
+    "Occlusion": Form(
+        "occlusion",
+        Where.INPUT,
+        "inputs sliding_window_shapes strides baselines target additional_forward_args perturbations_per_eval show_progress",
+        defaults=_ONE,
+        flat=True,
+        parents="FeatureAblation",
+    ),
+    "ShapleyValueSampling": Form(
+        "shapley_value_sampling",
+        Where.INPUT,
+        "inputs baselines target additional_forward_args feature_mask n_samples perturbations_per_eval show_progress",
+        defaults={"n_samples": 25, **_ONE},
+        futures=True,
+    ),
+    "ShapleyValues": Form(
+        "shapley_values",
+        Where.INPUT,
+        "inputs baselines target additional_forward_args feature_mask perturbations_per_eval show_progress",
+        defaults=_ONE,
+        futures=True,
+        parents="ShapleyValueSampling",
+    ),
+    "LimeBase": Form(
+        "lime_base",
+        Where.INPUT,
+        "inputs target additional_forward_args n_samples perturbations_per_eval show_progress",
+        constructor="interpretable_model similarity_func perturb_func perturb_interpretable_space from_interp_rep_transform "
+        "to_interp_rep_transform",
+        required=True,
+        defaults=_ONE,
+        multiplies=False,
+    ),
+    "Lime": Form(
+        "lime",
+        Where.INPUT,
+        _LIME,
+        constructor="interpretable_model similarity_func perturb_func",
+        defaults={"n_samples": 25, **_ONE},
+        scores=True,
+        multiplies=False,
+        parents="LimeBase",
+    ),
+    "KernelShap": Form(
+        "kernel_shap",
+        Where.INPUT,
+        _LIME,
+        defaults={"n_samples": 25, **_ONE},
+        scores=True,
+        multiplies=False,
+        parents="Lime",
     ),
 }

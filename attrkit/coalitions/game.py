@@ -106,7 +106,7 @@ class Game:
         Raises:
             ModelError: the model returned NaN or infinity.
         """
-        if draws is None and self.rows > 1:
+        if draws is None and isinstance(self.replacing, Rows):
             rows = torch.arange(self.rows).repeat(len(coalitions))
             each = self.values(coalitions.repeat_interleave(self.rows, 0), rows, partial=partial)
             whole = len(each) // self.rows
@@ -159,7 +159,8 @@ class Game:
                     first.append(block[0][:2])
                 yield block
 
-        for values in self.problem.values_of(passing(), self._built, total):
+        for found in self.problem.values_of(passing(), self._built, total):
+            values = found.long() if found.dtype is torch.bool else found  # which can be subtracted
             if not self.spent:
                 self._note_ends(first[0], values)
             self._dtype = values.dtype
@@ -168,7 +169,7 @@ class Game:
 
     def _note_ends(self, coalitions: Tensor, values: Tensor) -> None:
         """Keep the values with all features and with none, which the result reports."""
-        for row, value in zip(coalitions, values, strict=False):
+        for row, value in zip(coalitions, values[: len(coalitions)], strict=False):  # not values: that makes a view of each
             if bool(row.all()):
                 self.problem.outputs["point"] = value
             elif self.rows == 1 and not bool(row.any()):

@@ -15,7 +15,7 @@ from attrkit.protocols import Tensors
     baseline_at="site",
     outputs="every",
     linear=True,
-    forward_passes="1 + features",
+    forward_passes="1 + features + layer",
     references=("arXiv:1311.2901",),
 )
 def feature_ablation(problem: Problem, *, feature_mask: Any = None, replacement: Any = None, background: Any = None) -> Tensors:

@@ -1,0 +1,40 @@
+"""Other precisions and devices give the same numbers, or a clean refusal."""
+
+from __future__ import annotations
+
+import torch
+
+from attrkit.errors import UsageError
+from attrkit.testing.checks.registered import check
+from attrkit.testing.models import points, seeded, smooth
+from attrkit.testing.subject import Subject, close
+
+
+@check()
+def float32_is_near_float64(s: Subject) -> None:
+    """float32 gives what float64 gives, to a thousandth."""
+    precise = s.values(seeded(smooth), points(4, 5))
+    close(tuple(v.double() for v in s.values(seeded(smooth).float(), points(4, 5).float())), precise, 2e-3)
+
+
+@check()
+def half_precision_works_or_is_refused(s: Subject) -> None:
+    """bfloat16 gives roughly what float64 gives, or a UsageError that says why not."""
+    precise = s.values(seeded(smooth), points(4, 5))
+    try:
+        found = s.values(seeded(smooth).bfloat16(), points(4, 5).bfloat16())
+    except UsageError:
+        return
+    for v, p in zip(found, precise, strict=True):
+        assert v.isfinite().all(), "bfloat16 gives NaN or infinity"
+        assert (v.double() - p).norm() <= 0.25 * p.norm() + 1e-3, "bfloat16 gives something else than float64"
+
+
+@check(lambda _: torch.cuda.is_available())
+def devices_agree(s: Subject) -> None:
+    """A GPU gives what the CPU gives, and results stay on it."""
+    model, x = seeded(smooth), points(4, 5)
+    expected = s.values(model, x)
+    found = s.values(model.cuda(), x.cuda())
+    assert all(v.is_cuda for v in found), "the result is on another device than the model"
+    close(tuple(v.cpu() for v in found), expected, 1e-6)

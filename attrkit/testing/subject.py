@@ -1,0 +1,100 @@
+"""What is checked: one method at one place, with options; and how to run it so that its own return is seen."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from attrkit.explaining import explain
+from attrkit.explanation import Explanation
+from attrkit.protocols import Tensors
+from attrkit.specs import MethodSpec, Where
+
+_MIDDLE = {"middle", "2"}  # layers of the kit's models
+
+
+@attrs.frozen(eq=False)
+class Subject:
+    """One method at one place, with the options under test."""
+
+    spec: MethodSpec
+    where: Where
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def explain(self, model: nn.Module, inputs: Any, *, target: Any = 1, layer: Any = None, **more: Any) -> Explanation:
+        """Run the method through the native door."""
+        return self._run(self.spec, model, inputs, target, layer, more)
+
+    def values(self, model: nn.Module, inputs: Any, **more: Any) -> Tensors:
+        """Its attributions."""
+        return tuple(self.explain(model, inputs, **more).values.values())
+
+    def raw(self, model: nn.Module, inputs: Any, **more: Any) -> tuple[Any, Any]:
+        """What the declared function itself returns, and the problem that it was given."""
+        seen: list[tuple[Any, Any]] = []
+
+        @functools.wraps(self.spec.function)
+        def watched(problem: Any, **options: Any) -> Any:
+            returned = self.spec.function(problem, **options)
+            seen.append((returned, problem))
+            return returned
+
+        watched.__signature__ = inspect.signature(self.spec.function)  # type: ignore[attr-defined]
+        spec = attrs.evolve(self.spec, function=watched)
+        more.setdefault("target", 1)
+        more.setdefault("layer", None)
+        target, layer = more.pop("target"), more.pop("layer")
+        try:
+            self._run(spec, model, inputs, target, layer, more)
+        except Exception:
+            if not seen:
+                raise
+        return seen[-1]
+
+    def _run(
+        self, spec: MethodSpec, model: nn.Module, inputs: Any, target: Any, layer: Any, more: Mapping[str, Any]
+    ) -> Explanation:
+        given: dict[str, Any] = {"baselines": self.baseline(inputs), **more}
+        if self.where is not Where.INPUT:
+            given["layer"] = layer or next(name for name, _ in model.named_modules() if name in _MIDDLE)
+        if self.where is Where.NEURON:
+            given["neuron"] = 2
+        if self.where is not Where.NEURON or spec.neuron == "through":
+            given["target"] = target if spec.objective else None
+        return explain(model, inputs, spec, options=dict(self.options), **given)
+
+    def baseline(self, inputs: Any) -> Any:
+        """The baseline that the method is given where a check does not care: none, or rows of one's own."""
+        if self.spec.baseline != "required":
+            return None
+        each = inputs if isinstance(inputs, tuple) else (inputs,)
+        rows = tuple(torch.zeros_like(x[:1]) for x in each)
+        return rows if isinstance(inputs, tuple) else rows[0]
+
+    def takes(self, option: str) -> bool:
+        """Whether the method has an option of that name which the author did not set."""
+        return option not in self.options and any(o.name == option for o in self.spec.options)
+
+    def place(self, problem: Any) -> Tensors:
+        """The tensors that attributions are shaped like."""
+        found: Tensors = problem.point if self.spec.lands == "site" else problem.inputs
+        return found
+
+
+def close(found: Tensors, expected: Tensors, tolerance: float = 1e-9) -> None:
+    """Fail where tensors differ by more than the tolerance, relative to their largest entry."""
+    for a, b in zip(found, expected, strict=True):
+        scale = float(b.abs().max()) if b.numel() else 0.0
+        atol = tolerance * max(1.0, scale)
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=atol)
+
+
+def total(values: Tensors, change: Tensor) -> Tensor:
+    """The sum of the attributions of each example."""
+    return sum((v.double().flatten(1).sum(1) for v in values), torch.zeros_like(change))

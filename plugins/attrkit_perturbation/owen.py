@@ -1,0 +1,159 @@
+"""Owen values: Shapley values of features that come in groups, which stay together in every order."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrkit import Estimate, Features, Game, Problem, Rows, method
+from attrkit.errors import UsageError
+from attrkit.protocols import Tensors
+from attrkit_perturbation.asking import drawing, note_baseline, note_interrupt
+from attrkit_perturbation.grouping import grouped, renumbered
+
+_MOST = 20  # groups, or features of one, whose coalitions are listed
+
+
+def _needed(sizes: list[int]) -> int:
+    """How many coalitions have no more than one group in parts."""
+    parts: int = sum(2**size - 2 for size in sizes)
+    return (1 << (len(sizes) - 1)) * (2 + parts)
+
+
+def _listed(count: int) -> Tensor:
+    """Every coalition of so many."""
+    return torch.arange(2**count)[:, None] & 2 ** torch.arange(count) > 0
+
+
+def _weights(count: int) -> Tensor:
+    """How much each coalition of the others counts in a Shapley value, by its size; 0 for that of all."""
+    return torch.tensor([1 / (count * comb(count - 1, s)) for s in range(count)] + [0.0], dtype=torch.float64)
+
+
+def _exact(game: Game, groups: list[Tensor]) -> Estimate:
+    """The Shapley values, within each group, of the mean game over coalitions of the other groups."""
+    members = torch.zeros(len(groups), game.count)
+    for number, group in enumerate(groups):
+        members[number, group] = 1
+    others, asked = _listed(len(groups) - 1), [torch.tensor([[True], [False]]).expand(-1, game.count)]
+    for number, group in enumerate(groups):
+        around = others.float() @ torch.cat([members[:number], members[number + 1 :]]) > 0
+        within = torch.zeros(2 ** len(group), game.count, dtype=torch.bool)
+        within[:, group] = _listed(len(group))
+        asked.append((around[:, None] | within).flatten(0, 1))
+    values = game.values(torch.cat(asked))
+    note_baseline(game, values[1:2])
+    values -= values[1].clone()  # what all coalitions have in common costs no digits
+    scores = torch.empty(game.count, *values.shape[1:], dtype=torch.float64)
+    for group, found in zip(groups, values.split(list(map(len, asked)))[1:], strict=True):
+        mean = torch.tensordot(_weights(len(groups))[others.sum(1)], found.unflatten(0, (len(others), -1)), 1)
+        there = _listed(len(group))
+        size, weights = there.sum(1, keepdim=True), _weights(len(group))
+        scores[group] = torch.tensordot(torch.where(there, weights[size - 1], -weights[size]).T, mean, 1)
+    return Estimate(scores, details={"estimator": "exact"})
+
+
+def _orders(group: Tensor, pairs: int, generator: torch.Generator) -> Tensor:
+    """The place of each feature in random orders that keep groups together, shape ``(pairs, features)``."""
+    of_groups = torch.rand(pairs, int(group.max()) + 1, generator=generator, dtype=torch.float64).argsort(1)[:, group]
+    within = torch.rand(pairs, len(group), generator=generator, dtype=torch.float64)
+    return (of_groups + within).argsort(1).argsort(1)
+
+
+def _turns(game: Game, budget: int) -> tuple[int, Tensor]:
+    """How many pairs of orders a budget allows, and the draw of each, of those that are numbered from 0."""
+    pair, rows = 2 * (game.count - 1), game.rows
+    each = (budget - 1 - rows) // (pair * rows) if pair else 1
+    if not drawing(game) and budget > rows and each > 0:  # as often with each row, so that all have the same part in the sum
+        return each * rows, torch.arange(rows).repeat(each)
+    alone = max(0, budget - 1) // (pair + 1)
+    return alone, torch.arange(alone)
+
+
+def _sampled(game: Game, group: Tensor, budget: int) -> Estimate:
+    """The mean over random orders, each followed by itself backwards, of what features change when they join in turn."""
+    count = game.count
+    pairs, turns = _turns(game, budget)
+    if not pairs:
+        raise UsageError(
+            f"n_samples={budget} is too small: an order of {count} features and the same backwards take {2 * count}; give at "
+            "least that"
+        )
+    rank = _orders(group, pairs, game.generator(0))
+    rank = torch.stack([rank, count - 1 - rank], 1)
+    empties = int(turns.max()) + 1
+    names = torch.arange(empties)
+    if isinstance(game.replacing, Rows):
+        names = torch.randperm(game.rows, generator=game.generator(1))
+    inner = (rank[:, :, None] < torch.arange(1, count)[:, None]).flatten(0, 2)
+    none = torch.zeros(empties, count, dtype=torch.bool)
+    draws = torch.cat([names[:1], names[:empties], names[turns].repeat_interleave(2 * (count - 1))])
+    asked = torch.cat([torch.ones(1, count, dtype=torch.bool), none, inner])
+    values = game.values(asked, None if isinstance(game.replacing, tuple) else draws, partial=True)
+    done = max(0, len(values) - 1 - empties) // max(1, 2 * (count - 1)) if count > 1 else pairs
+    if len(values) < len(asked):
+        note_interrupt(len(values), len(asked), 1 + empties + 2 * (count - 1))
+    note_baseline(game, values[1 + turns[:done]])
+    shape = values.shape[1:]
+    steps = values[1 + empties :][: done * 2 * (count - 1)].reshape(done, 2, count - 1, *shape)
+    first = values[1 + turns[:done]][:, None, None].expand(done, 2, 1, *shape)
+    path = torch.cat([first, steps, values[0].expand(done, 2, 1, *shape)], 2).diff(dim=2).flatten(3)
+    index = rank[:done, ..., None].expand(-1, -1, -1, path.shape[-1])
+    each = path.gather(2, index).mean(1).unflatten(-1, shape)
+    errors = each.std(0) / done**0.5 if done > 1 else None
+    return Estimate(each.mean(0), errors, done - 1, {"estimator": "antithetic orders", "orders": 2 * done})
+
+
+@method(
+    "owen",
+    gradient=False,
+    baseline="optional",
+    baseline_at="site",
+    outputs="every",
+    complete="exact",
+    linear=True,
+    stochastic=True,
+    forward_passes="min(n_samples, 2 ** features)",
+    references=("doi:10.1007/978-3-642-45494-3_7", "arXiv:2104.12199"),
+)
+def owen(
+    problem: Problem,
+    *,
+    groups: Any = None,
+    feature_mask: Any = None,
+    replacement: Any = None,
+    background: Any = None,
+    n_samples: int = 1000,
+) -> Tensors:
+    """Shapley values over the orders in which the features of a group follow one another: partition values.
+
+    The scores of a group sum to the Shapley value that it has among groups, and all scores to the change of the objective.
+
+    Args:
+        groups: lists of the features' numbers, in the order of the mask's, of which those in none are groups of their own; or
+            what feature_mask may be, coarser than that. Without, each feature is a group, and scores are Shapley values.
+        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
+            mapping of that to its options. Without, each position is one.
+        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
+            that to its options.
+        background: rows, over which the objective is averaged in place of one baseline; where the result is not exact, pairs of
+            orders take them in turns, of which there are fewer where ``n_samples`` is not enough for all.
+        n_samples: how many values the model may be asked for; where these are enough for all coalitions that have no more than
+            one group in parts (with every row of a background), the result is exact.
+
+    Raises:
+        UsageError: a feature is in several groups, or ``n_samples`` is not enough for an order and the same backwards.
+    """
+    game = problem.game(feature_mask, replacement, background)
+    if not game.count:
+        return game.attributions(Estimate(torch.zeros(0, *game.full.shape, dtype=torch.float64)))
+    assert isinstance(game.features, Features)  # for the type checker: a mask is what it was made of
+    group = grouped(problem, game.features, groups)
+    group = group if game.players is None else renumbered(group[game.players])
+    members = [torch.nonzero(group == g).flatten() for g in range(int(group.max()) + 1)]
+    sizes = [len(m) for m in members]
+    few = max(*sizes, len(sizes)) <= _MOST and _needed(sizes) * game.rows <= n_samples
+    return game.attributions(_exact(game, members) if few and not drawing(game) else _sampled(game, group, n_samples))
