@@ -24,6 +24,12 @@ Neuron: TypeAlias = int | tuple[int | slice, ...] | Callable[..., Tensor]
 Layer: TypeAlias = str | nn.Module
 LayerValues: TypeAlias = Any  # a tensor where the layer passes on one, else a tuple; a list for a list of layers
 
+class Banzhaf(PerturbationAttribution):
+    """Mean change of the objective by each feature over all coalitions of the others, each of them equally likely."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
 class Conductance(GradientAttribution):
     """Sum, along the inputs' path, the gradient at a place times the change of its value."""
 
@@ -71,6 +77,12 @@ class FeatureAblation(PerturbationAttribution):
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...
+
+class FeaturePermutation(FeatureAblation):
+    """Drop of the objective when the values of each feature are permuted within the batch, the others left as they are."""
+
+    def __init__(self, forward_func: Callable[..., Any], perm_func: Any = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, n_repeats: int = 1, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class GradientShap(GradientAttribution):
     """Average of input_baseline_x_gradient over noisy copies of the inputs, each with a baseline of its own."""
@@ -123,6 +135,12 @@ class InternalInfluence(LayerAttribution, GradientAttribution):
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, show_progress: bool = False) -> LayerValues: ...
 
+class KernelShap(Lime):
+    """Shapley values as accurate as a number of evaluations of the model allows, with standard errors."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int | Literal['auto'] = 25, perturbations_per_eval: int | None = 1, return_input_shape: Any = True, show_progress: bool = False, *, replacement: Any = None, background: Any = None, estimator: Any = 'auto', tol: float = 0.05, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
 class LRP(GradientAttribution):
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
 
@@ -137,6 +155,12 @@ class LayerActivation(LayerAttribution):
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False, *, target: Target = None, perturbations_per_eval: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerBanzhaf(LayerAttribution, PerturbationAttribution):
+    """Mean change of the objective by each feature over all coalitions of the others, each of them equally likely."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
 
 class LayerCam(LayerAttribution, GradientAttribution):
     """Weigh each place of each channel by the positive part of its gradient, and add the channels up."""
@@ -198,6 +222,12 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, layer_baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = 1, *, replacement: Any = None, background: Any = None, show_progress: bool = False) -> LayerValues: ...
 
+class LayerFeaturePermutation(FeaturePermutation, LayerAttribution):
+    """Drop of the objective when the values of each feature are permuted within the batch, the others left as they are."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, *, perm_func: Any = None, n_repeats: int = 1, attribute_to_layer_input: bool = False, show_progress: bool = False, seed: int | None = None) -> LayerValues: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
 class LayerGradCam(LayerAttribution, GradientAttribution):
     """Weigh each channel by its mean gradient, and add the channels up."""
 
@@ -255,6 +285,15 @@ class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
     @overload
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int | Literal['auto'] = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, grad_kwargs: Mapping[str, Any] | None = None, *, tol: float = 0.01, show_progress: bool = False) -> LayerValues: ...
 
+class LayerKernelShap(LayerAttribution, PerturbationAttribution):
+    """Shapley values as accurate as a number of evaluations of the model allows, with standard errors."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int | Literal['auto'] = 'auto', estimator: Any = 'auto', tol: float = 0.05, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, *, return_convergence_delta: Literal[True], show_progress: bool = False, seed: int | None = None) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int | Literal['auto'] = 'auto', estimator: Any = 'auto', tol: float = 0.05, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
 class LayerLRP(LRP, LayerAttribution):
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
 
@@ -264,17 +303,104 @@ class LayerLRP(LRP, LayerAttribution):
     @overload
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, return_convergence_delta: Literal[False] = False, attribute_to_layer_input: bool = False, verbose: bool = False, *, rules: Any = 'default', parameters: Mapping[str, Any] | None = None, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> LayerValues: ...  # pyright: ignore[reportIncompatibleMethodOverride]
 
+class LayerLime(LayerAttribution, PerturbationAttribution):
+    """LIME: coefficients of a linear model of which features are there, fitted to the model's values around each example."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, design: Any = 'bernoulli', kernel: Literal['cosine', 'euclidean', 'hamming'] = 'cosine', kernel_width: float = 1.0, kernel_space: Literal['site', 'features'] = 'site', surrogate: Any = 'lasso', standardise: bool = False, interpretable_model: Any = None, similarity_func: Callable[..., Any] | None = None, perturb_func: Callable[..., Any] | None = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
+class LayerLoco(LayerAttribution, PerturbationAttribution):
+    """Excess absolute error without each feature: ``|truth - f(x without it)| - |truth - f(x)|``."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, truth: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerOcclusion(LayerAttribution, PerturbationAttribution):
+    """Mean drop of the objective over the windows that cover a position, each replaced in turn."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, sliding_window_shapes: Any = None, strides: Any = None, replacement: Any = None, background: Any = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False) -> LayerValues: ...
+
+class LayerOwen(LayerAttribution, PerturbationAttribution):
+    """Shapley values over the orders in which the features of a group follow one another: partition values."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, groups: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, *, return_convergence_delta: Literal[True], show_progress: bool = False, seed: int | None = None) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, groups: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
+class LayerRise(LayerAttribution, PerturbationAttribution):
+    """Mean of the objective over random masks in which a position is there, the absent ones replaced."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, share: float = 0.5, grid: int = 7, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
 class LayerSaliency(LayerAttribution, GradientAttribution):
     """Gradient of the objective, in absolute value unless ``abs=False``."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, abs: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
 
+class LayerShapleyInteractions(LayerAttribution, PerturbationAttribution):
+    """What each feature changes by itself (n-Shapley values of order 2); what each pair changes beyond that is in the details."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
+class LayerShapleyValueSampling(LayerAttribution, PerturbationAttribution):
+    """Mean of what a feature adds over random orders of joining; features may be many."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int | Literal['auto'] = 25, estimator: Literal['antithetic', 'permutation'] = 'antithetic', tol: float = 0.05, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, *, return_convergence_delta: Literal[True], show_progress: bool = False, seed: int | None = None) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int | Literal['auto'] = 25, estimator: Literal['antithetic', 'permutation'] = 'antithetic', tol: float = 0.05, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
+class LayerShapleyValues(LayerAttribution, PerturbationAttribution):
+    """Mean of what a feature adds over all orders of joining, from every set of features evaluated once."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, *, return_convergence_delta: Literal[True], show_progress: bool = False) -> tuple[LayerValues, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False) -> LayerValues: ...
+
+class LayerSobol(LayerAttribution, PerturbationAttribution):
+    """Sobol's total index of each feature: its share, alone and with others, in the objective's variance over random masks."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 32, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> LayerValues: ...
+
 class LayerXGradCam(LayerAttribution, GradientAttribution):
     """Weigh each channel by its gradients, averaged in proportion to its values, and add the channels up."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, relu_attributions: bool = True, attribute_to_layer_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> LayerValues: ...
+
+class Lime(LimeBase):
+    """LIME: coefficients of a linear model of which features are there, fitted to the model's values around each example."""
+
+    def __init__(self, forward_func: Callable[..., Any], interpretable_model: Any = None, similarity_func: Callable[..., Any] | None = None, perturb_func: Callable[..., Any] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int = 25, perturbations_per_eval: int | None = 1, return_input_shape: Any = True, show_progress: bool = False, *, replacement: Any = None, background: Any = None, design: Any = 'bernoulli', kernel: Literal['cosine', 'euclidean', 'hamming'] = 'cosine', kernel_width: float = 1.0, kernel_space: Literal['site', 'features'] = 'site', surrogate: Any = 'lasso', standardise: bool = False, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+class LimeBase(PerturbationAttribution):
+    """LIME in any interpretable space: coefficients of a surrogate, shape ``(1, features)``, for one example."""
+
+    def __init__(self, forward_func: Callable[..., Any], interpretable_model: Any, similarity_func: Callable[..., Any] | None, perturb_func: Callable[..., Any] | None, perturb_interpretable_space: bool, from_interp_rep_transform: Callable[..., Any] | None, to_interp_rep_transform: Callable[..., Any] | None) -> None: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, n_samples: int = 50, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, seed: int | None = None, kwargs: Any) -> Inputs: ...
+
+class Loco(PerturbationAttribution):
+    """Excess absolute error without each feature: ``|truth - f(x without it)| - |truth - f(x)|``."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, truth: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, perturbations_per_eval: int | None = None, show_progress: bool = False) -> Inputs: ...
+
+class NeuronBanzhaf(NeuronAttribution, PerturbationAttribution):
+    """Mean change of the objective by each feature over all coalitions of the others, each of them equally likely."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
 
 class NeuronConductance(NeuronAttribution, GradientAttribution):
     """Sum, along the inputs' path, the gradient at a place times the change of its value."""
@@ -348,11 +474,71 @@ class NeuronIntegratedGradients(NeuronAttribution, GradientAttribution):
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None, multiply_by_inputs: bool = True) -> None: ...
     def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, n_steps: int | Literal['auto'] = 50, method: str = 'gausslegendre', internal_batch_size: int | None = None, attribute_to_neuron_input: bool = False, *, tol: float = 0.01, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
 
+class NeuronKernelShap(NeuronAttribution, PerturbationAttribution):
+    """Shapley values as accurate as a number of evaluations of the model allows, with standard errors."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int | Literal['auto'] = 'auto', estimator: Any = 'auto', tol: float = 0.05, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
 class NeuronLRP(NeuronAttribution, GradientAttribution):
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
     def attribute(self, inputs: Inputs, neuron_selector: Neuron, additional_forward_args: Any = None, rules: Any = 'default', parameters: Mapping[str, Any] | None = None, attribute_to_neuron_input: bool = False, internal_batch_size: int | None = None, show_progress: bool = False, verbose: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> Inputs: ...
+
+class NeuronLime(NeuronAttribution, PerturbationAttribution):
+    """LIME: coefficients of a linear model of which features are there, fitted to the model's values around each example."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, design: Any = 'bernoulli', kernel: Literal['cosine', 'euclidean', 'hamming'] = 'cosine', kernel_width: float = 1.0, kernel_space: Literal['site', 'features'] = 'site', surrogate: Any = 'lasso', standardise: bool = False, interpretable_model: Any = None, similarity_func: Callable[..., Any] | None = None, perturb_func: Callable[..., Any] | None = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class NeuronLoco(NeuronAttribution, PerturbationAttribution):
+    """Excess absolute error without each feature: ``|truth - f(x without it)| - |truth - f(x)|``."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, truth: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False) -> Inputs: ...
+
+class NeuronOcclusion(NeuronAttribution, PerturbationAttribution):
+    """Mean drop of the objective over the windows that cover a position, each replaced in turn."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, sliding_window_shapes: Any = None, strides: Any = None, replacement: Any = None, background: Any = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False) -> Inputs: ...
+
+class NeuronOwen(NeuronAttribution, PerturbationAttribution):
+    """Shapley values over the orders in which the features of a group follow one another: partition values."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, groups: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class NeuronRise(NeuronAttribution, PerturbationAttribution):
+    """Mean of the objective over random masks in which a position is there, the absent ones replaced."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, share: float = 0.5, grid: int = 7, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class NeuronShapleyInteractions(NeuronAttribution, PerturbationAttribution):
+    """What each feature changes by itself (n-Shapley values of order 2); what each pair changes beyond that is in the details."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class NeuronShapleyValueSampling(NeuronAttribution, PerturbationAttribution):
+    """Mean of what a feature adds over random orders of joining; features may be many."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int | Literal['auto'] = 25, estimator: Literal['antithetic', 'permutation'] = 'antithetic', tol: float = 0.05, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class NeuronShapleyValues(NeuronAttribution, PerturbationAttribution):
+    """Mean of what a feature adds over all orders of joining, from every set of features evaluated once."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False) -> Inputs: ...
+
+class NeuronSobol(NeuronAttribution, PerturbationAttribution):
+    """Sobol's total index of each feature: its share, alone and with others, in the objective's variance over random masks."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 32, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
 
 class NoiseTunnel(Attribution):
     """Apply a method to copies of the inputs with normal noise, and sum its attributions up."""
@@ -360,8 +546,53 @@ class NoiseTunnel(Attribution):
     def __init__(self, attribution_method: Attribution) -> None: ...
     def attribute(self, inputs: Any, nt_type: str = 'smoothgrad', nt_samples: int = 5, nt_samples_batch_size: int | None = None, stdevs: float | Sequence[float] = 1.0, draw_baseline_from_distrib: bool = False, *, seed: int | None = None, **kwargs: Any) -> Any: ...
 
+class Occlusion(FeatureAblation):
+    """Mean drop of the objective over the windows that cover a position, each replaced in turn."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, sliding_window_shapes: Any, strides: Any = None, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+class Owen(PerturbationAttribution):
+    """Shapley values over the orders in which the features of a group follow one another: partition values."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, groups: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, perturbations_per_eval: int | None = None, *, return_convergence_delta: Literal[True], show_progress: bool = False, seed: int | None = None) -> tuple[Inputs, Tensor]: ...
+    @overload
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, groups: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, perturbations_per_eval: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class Rise(PerturbationAttribution):
+    """Mean of the objective over random masks in which a position is there, the absent ones replaced."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, share: float = 0.5, grid: int = 7, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
 class Saliency(GradientAttribution):
     """Gradient of the objective, in absolute value unless ``abs=False``."""
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
     def attribute(self, inputs: Inputs, target: Target = None, abs: bool = True, additional_forward_args: Any = None, *, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class ShapleyInteractions(PerturbationAttribution):
+    """What each feature changes by itself (n-Shapley values of order 2); what each pair changes beyond that is in the details."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 1000, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...
+
+class ShapleyValueSampling(PerturbationAttribution):
+    """Mean of what a feature adds over random orders of joining; features may be many."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int | Literal['auto'] = 25, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None, estimator: Literal['antithetic', 'permutation'] = 'antithetic', tol: float = 0.05, seed: int | None = None) -> Inputs: ...
+
+class ShapleyValues(ShapleyValueSampling):
+    """Mean of what a feature adds over all orders of joining, from every set of features evaluated once."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+class Sobol(PerturbationAttribution):
+    """Sobol's total index of each feature: its share, alone and with others, in the objective's variance over random masks."""
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, n_samples: int = 32, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None) -> Inputs: ...

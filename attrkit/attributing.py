@@ -59,7 +59,7 @@ class Answer:
 
     values: Tensors
     site: Tensors
-    names: tuple[str, ...]  # of the attributed inputs
+    names: tuple[str, ...]  # of the attributed inputs, or of what attributions are to instead
     layers: tuple[tuple[ModuleLayer, int], ...]  # in the order of the site, and how many tensors each has
     target: Target
     output: Tensor | None = None
@@ -178,7 +178,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
         delta = gaps(summed, counts or [len(values)] if scores is None else [1], output, baseline_output)
     return Answer(
         values=values,
-        names=problem.arguments.names,
+        names=("features",) if spec.lands == "features" else problem.arguments.names,
         site=tuple(t.detach() for t in problem.point),
         layers=tuple(zip(problem.layers, counts, strict=True)) if spec.lands == "site" else (),
         target=problem.target,
@@ -326,8 +326,11 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     fits = isinstance(values, tuple) and len(values) == len(site) and all(isinstance(v, Tensor) for v in values)
     several = problem.every and problem.target.index is None and problem.target.rows is None
     outputs = None if several else 0
+    wanted = ", ".join(str(tuple(x.shape)) for x in site)
+    if spec.lands == "features":
+        fits = isinstance(values, tuple) and len(values) == 1 and isinstance(values[0], Tensor) and values[0].dim() == 2
+        site, wanted = values if fits else (), "(rows, features)"
     if not fits or not all(_broadcasts(v, x, outputs) for v, x in zip(values, site, strict=True)):
-        wanted = ", ".join(str(tuple(x.shape)) for x in site)
         got = (
             [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in values]
             if isinstance(values, tuple)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -33,11 +33,16 @@ class Parameters:
 
     def __attrs_post_init__(self) -> None:
         """Take the signature apart."""
-        each = self.signature.parameters
+        each = {name: p for name, p in self.signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
         places = tuple(name for name, p in each.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
         object.__setattr__(self, "_places", places)
         object.__setattr__(self, "_defaults", {name: p.default for name, p in each.items()})
         object.__setattr__(self, "_required", frozenset(name for name, p in each.items() if p.default is p.empty))
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The parameters' names."""
+        return self._defaults
 
     def bound(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in; ``what`` is what was called.
@@ -103,7 +108,10 @@ class Attributor(Attribution):
 
         ``further`` are the wrapper's options, and its seed.
         """
-        given = self._signature.bound(f"{type(self).__name__}.attribute", args, kwargs)
+        own = {k: v for k, v in kwargs.items() if not self.form.keywords or k in self._signature.names}
+        given = self._signature.bound(f"{type(self).__name__}.attribute", args, own)
+        if self.form.keywords:
+            given[self.form.keywords] = {k: v for k, v in kwargs.items() if k not in own}
         for name, label in self.form.renamed.items():
             given[name] = given.pop(label)
         if "seed" in further:
@@ -119,6 +127,8 @@ class Attributor(Attribution):
             _print_rules(found)
         if not shape:
             return found.details["scores"].to(found.values[0])
+        if spec.lands == "features":
+            return found.values[0]
         if self.form.flat:
             found = attrs.evolve(found, values=tuple(map(_flat, found.values, found.site)))
         shaped = _shaped(found, inputs, many=bool(request.patterns) or isinstance(getattr(self, "layer", None), list))

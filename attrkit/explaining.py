@@ -201,7 +201,7 @@ def _explanation(
     spec: MethodSpec, request: Request, options: Mapping[str, Any], found: Answer, shared: Mapping[str, Any]
 ) -> Explanation:
     return Explanation(
-        values=dict(zip(_names(request, found), found.values, strict=True)),
+        values=dict(zip(_names(found), found.values, strict=True)),
         method=spec.name,
         options={k: plain(v) for k, v in spec.resolve(options).items()},
         where=str(request.where),
@@ -221,7 +221,7 @@ def _explanation(
             }
             for r in found.rules
         ),
-        errors=dict(zip(_names(request, found), found.errors, strict=False)),
+        errors=dict(zip(_names(found), found.errors, strict=False)),
         details={name: v if isinstance(v, Tensor) else plain(v) for name, v in found.details.items()},
         seed=request.seed,
         **shared,
@@ -237,9 +237,9 @@ def _versions(spec: MethodSpec) -> dict[str, str]:
     return versions | {plugin.dist: plugin.version for part in parts if (plugin := registry.origin(part)) is not None}
 
 
-def _names(request: Request, found: Answer) -> tuple[str, ...]:
+def _names(found: Answer) -> tuple[str, ...]:
     if not found.layers:
-        return request.arguments.names
+        return found.names
     labels = [(str(layer) or type(layer.module).__name__, count) for layer, count in found.layers]
     return tuple(name if count == 1 else f"{name}[{i}]" for name, count in labels for i in range(count))
 

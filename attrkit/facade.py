@@ -31,6 +31,7 @@ from attrkit.wrapping import WrapperSpec
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[a-z0-9]+")
 _PLACES = {Where.LAYER: LayerAttribution, Where.NEURON: NeuronAttribution}
 _FAMILIES = {"gradient": (GradientAttribution,), "perturbation": (PerturbationAttribution,), "none": ()}
+_DELTA = "return_convergence_delta"
 _made: dict[str, type[Attribution]] = {}
 
 
@@ -118,7 +119,7 @@ def _parameters(spec: MethodSpec, where: Where) -> Mapping[str, Any]:
     if spec.gradient:
         found["grad_kwargs"] = None
     if spec.complete != "no" and where is not Where.NEURON:
-        found["return_convergence_delta"] = False
+        found[_DELTA] = False
     found |= {"show_progress": False, "verbose": False, "seed": None}
     if not spec.stochastic:
         del found["seed"]
@@ -134,13 +135,17 @@ def _propagates(spec: MethodSpec) -> bool:
 
 def signature(spec: MethodSpec, form: Form) -> inspect.Signature:
     """The signature of a class's ``attribute``, without self."""
-    offered = {k: v for k, v in _parameters(spec, form.where).items() if k not in (*form.fixed, *form.constructor)}
+    hidden = {*form.fixed, *form.constructor, form.keywords, *({_DELTA} - {*form.order})}
+    offered = {k: v for k, v in _parameters(spec, form.where).items() if k not in hidden}
     if form.scores:
         offered["return_input_shape"] = True
     offered = {form.renamed.get(k, k): form.defaults.get(k, v) for k, v in offered.items()}
     place, word = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, place, default=offered.pop(name)) for name in form.order]
-    return inspect.Signature([*parameters, *(inspect.Parameter(name, word, default=v) for name, v in offered.items())])
+    parameters += [inspect.Parameter(name, word, default=v) for name, v in offered.items()]
+    if form.keywords:
+        parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(parameters)
 
 
 def constructor_signature(spec: MethodSpec, form: Form) -> inspect.Signature:
@@ -194,8 +199,8 @@ def _class(name: str, spec: MethodSpec, form: Form) -> type[Attribution]:
     }
     body["__init__"] = _constructing(body["_constructor"].signature)
     body["attribute"] = _attributing(spec, body["_signature"].signature)
-    if form.futures:
-        body["attribute_future"] = _attributing(spec, body["_signature"].signature, later=True)
+    future = _attributing(spec, body["_signature"].signature, later=True)
+    body["attribute_future"] = future if form.futures else Attribution.attribute_future
     if spec.baseline == "none" and spec.complete != "no":
         body["compute_convergence_delta"] = _delta_without_baseline
     cls: Any = type(name, _bases(spec, form), body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import Parameter
 from typing import Any, Literal
 
 import attrs
@@ -29,6 +30,7 @@ class Form:
         family: the base class, where the declaration does not say it.
         parents: the classes that this one is a subclass of.
         every: whether a class for layers takes None for all layers.
+        keywords: the option, a mapping, that takes the keywords which ``attribute`` has no parameter for.
         required: whether the options that the constructor takes have no default there.
         scores: whether the class offers ``return_input_shape``, and without it returns one number for each feature.
         futures: whether ``attribute_future`` works.
@@ -49,6 +51,7 @@ class Form:
     family: Literal["gradient", "perturbation", "none"] | None = None
     parents: tuple[str, ...] = attrs.field(converter=_words, default=())
     every: bool = False
+    keywords: str = ""
     required: bool = False
     scores: bool = False
     futures: bool = False
@@ -280,7 +283,7 @@ FORMS: dict[str, Form] = {
         "occlusion",
         Where.INPUT,
         "inputs sliding_window_shapes strides baselines target additional_forward_args perturbations_per_eval show_progress",
-        defaults=_ONE,
+        defaults={"sliding_window_shapes": Parameter.empty, **_ONE},
         flat=True,
         parents="FeatureAblation",
     ),
@@ -306,6 +309,7 @@ FORMS: dict[str, Form] = {
         constructor="interpretable_model similarity_func perturb_func perturb_interpretable_space from_interp_rep_transform "
         "to_interp_rep_transform",
         required=True,
+        keywords="perturb_kwargs",
         defaults=_ONE,
         multiplies=False,
     ),

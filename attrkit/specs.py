@@ -187,7 +187,8 @@ class MethodSpec(Declared):
         objective: whether it looks at the objective at all.
         outputs: whether it explains one output, or without a target every output at once; attributions then have the shape
             ``(batch, *outputs, *site)``.
-        lands: whether attributions to a layer are shaped like its value, or like the inputs.
+        lands: whether attributions to a layer are shaped like its value, or like the inputs; or that they are one tensor, a
+            number for each of the method's own features, shape ``(rows, features)``, called ``features`` in results.
         complete: whether attributions sum to the change of the objective from baseline to point (without a baseline:
             to the objective itself).
         linear: whether attributions for f + g are those for f plus those for g.
@@ -211,8 +212,8 @@ class MethodSpec(Declared):
     outputs: Literal["one", "every"] = attrs.field(
         kw_only=True, default="one", validator=attrs.validators.in_(("one", "every"))
     )
-    lands: Literal["site", "inputs"] = attrs.field(
-        kw_only=True, default="site", validator=attrs.validators.in_(("site", "inputs"))
+    lands: Literal["site", "inputs", "features"] = attrs.field(
+        kw_only=True, default="site", validator=attrs.validators.in_(("site", "inputs", "features"))
     )
     complete: Literal["exact", "approximate", "no"] = attrs.field(
         kw_only=True, default="no", validator=attrs.validators.in_(("exact", "approximate", "no"))

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrkit import Estimate, Game, Problem, Rows, method
+from attrkit import Estimate, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
 from attrkit_perturbation.asking import covers, drawing, note_interrupt
+from attrkit_perturbation.rounds import turns
 
 _LISTED = 20  # features, of whose coalitions none is drawn again before all were
 _ENOUGH = 3  # coalitions for each feature, from which least squares do better than means
@@ -23,14 +24,6 @@ def _coalitions(count: int, pairs: int, generator: torch.Generator) -> Tensor:
     every = 2 ** (count - 1)
     numbers = torch.cat([torch.randperm(every, generator=generator) for _ in range(-(-pairs // every))])[:pairs]
     return numbers[:, None] & 2 ** torch.arange(count) > 0
-
-
-def _draws(game: Game, pairs: int) -> Tensor | None:
-    """Which row of a background, or which draw, each pair has; they take turns."""
-    if isinstance(game.replacing, Rows):
-        turns = -(-pairs // game.rows)
-        return torch.cat([torch.randperm(game.rows, generator=game.generator(1 + t)) for t in range(turns)])[:pairs]
-    return torch.arange(pairs) if drawing(game) else None
 
 
 def _regressed(signs: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,17 +43,18 @@ def _reused(signs: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _estimate(game: Game, budget: int) -> Estimate:
+    """All pairs of coalitions, or as many as the budget allows."""
     count, exact = game.count, covers(game, budget) and not drawing(game)
     every = 2 ** (count - 1)
     pairs = every if exact else (budget - 2) // 2
-    draws = None if exact else _draws(game, pairs)
+    draws = None if exact or isinstance(game.replacing, tuple) else turns(game, pairs)
     listed = draws is None and count <= _LISTED
     pairs = min(pairs, every) if listed else pairs
     first = _coalitions(count, pairs, game.generator(0))
     together = torch.stack([first, ~first], 1).flatten(0, 1)
     ends = torch.tensor([[True], [False]])[: 2 if draws is None else 1].expand(-1, count)
-    turns = None if draws is None else torch.cat([draws[:1], draws.repeat_interleave(2)])
-    values = game.values(torch.cat([ends, together]), turns, partial=True)
+    taken = None if draws is None else torch.cat([draws[:1], draws.repeat_interleave(2)])
+    values = game.values(torch.cat([ends, together]), taken, partial=True)
     done = max(0, len(values) - len(ends)) // 2
     if done < pairs:
         note_interrupt(len(values), len(ends) + 2 * pairs, len(ends) + 2)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrkit import Estimate, Game, Problem, Rows, method
+from attrkit import Estimate, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import covers, drawing, note_baseline, note_interrupt
+from attrkit_perturbation.asking import covers, drawing
 from attrkit_perturbation.exact import enumerated
+from attrkit_perturbation.rounds import in_rounds
 
 _MOST = 20  # features, whose coalitions are listed
 _BLOCK = 2**20  # entries that are multiplied at once
@@ -81,27 +82,15 @@ def _sampled(game: Game, budget: int) -> Estimate:
     In a round each feature joins arcs of every size, and each pair is at both ends of two.
     """
     count, rounds = game.count, _rounds(game, budget)
-    steps, arcs = torch.arange(count), count * (count - 1)
+    steps = torch.arange(count)
     place = torch.rand(rounds, count, generator=game.generator(0), dtype=torch.float64).argsort(1)
     ahead = (place[:, None] - steps[:, None]) % count  # of each start
-    asked = (ahead[:, :, None] < steps[1:, None]).flatten(0, 2)
-    draw = torch.arange(rounds) if drawing(game) else torch.zeros(rounds, dtype=torch.int64)
-    if isinstance(game.replacing, Rows):
-        draw = torch.randperm(game.rows, generator=game.generator(1))[torch.arange(rounds) % game.rows]
-    used, which = draw.unique(return_inverse=True)
-    ends = torch.arange(1 + len(used))[:, None].expand(-1, count) == 0
-    draws = None if isinstance(game.replacing, tuple) else torch.cat([used[:1], used, draw.repeat_interleave(arcs)])
-    values = game.values(torch.cat([ends, asked]), draws, partial=True)
-    done = max(0, len(values) - len(ends)) // arcs if arcs else rounds
-    if len(values) < len(ends) + len(asked):
-        note_interrupt(len(values), len(ends) + len(asked), len(ends) + arcs)
-    empty = values[1 + which[:done]]
-    note_baseline(game, empty)
-    shape, place = values.shape[1:], place[:done]
-    inner = values[len(ends) :][: done * arcs].reshape(done, count, count - 1, *shape).flatten(3)
-    none, every = empty.flatten(1)[:, None, None].expand(-1, count, -1, -1), values[0].flatten().expand(done, count, 1, -1)
+    full, empty, values = in_rounds(game, (ahead[:, :, None] < steps[1:, None]).flatten(1, 2))
+    done, shape = len(empty), full.shape
+    none, every = (end.flatten(-len(shape)).expand(done, -1)[:, None, None].expand(-1, count, 1, -1) for end in (empty, full))
+    inner = values.reshape(done, count, count - 1, none.shape[-1])
     shapley, pairs = _of_arcs(torch.cat([none, inner, every], 2))
-    number = torch.arange(done)[:, None]
+    place, number = place[:done], torch.arange(done)[:, None]
     shapley, pairs = shapley[number, place], pairs[number[..., None], place[:, :, None], place[:, None]]
     return _estimate(game, shapley.unflatten(-1, shape), pairs.unflatten(-1, shape), {"estimator": "arcs", "rounds": done})
 

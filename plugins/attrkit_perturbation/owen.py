@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrkit import Estimate, Features, Game, Problem, Rows, method
+from attrkit import Estimate, Features, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import drawing, note_baseline, note_interrupt
+from attrkit_perturbation.asking import drawing, note_baseline
 from attrkit_perturbation.grouping import grouped, renumbered
+from attrkit_perturbation.rounds import in_rounds
 
 _MOST = 20  # groups, or features of one, whose coalitions are listed
 
@@ -63,46 +64,36 @@ def _orders(group: Tensor, pairs: int, generator: torch.Generator) -> Tensor:
     return (of_groups + within).argsort(1).argsort(1)
 
 
-def _turns(game: Game, budget: int) -> tuple[int, Tensor]:
-    """How many pairs of orders a budget allows, and the draw of each, of those that are numbered from 0."""
+def _pairs(game: Game, budget: int) -> int:
+    """How many pairs of orders a budget allows; with a background as many for each row, where they are enough for all.
+
+    Raises:
+        UsageError: not even one.
+    """
     pair, rows = 2 * (game.count - 1), game.rows
-    each = (budget - 1 - rows) // (pair * rows) if pair else 1
-    if not drawing(game) and budget > rows and each > 0:  # as often with each row, so that all have the same part in the sum
-        return each * rows, torch.arange(rows).repeat(each)
-    alone = max(0, budget - 1) // (pair + 1)
-    return alone, torch.arange(alone)
+    each = (budget - 1 - rows) // (pair * rows) if pair else int(budget > rows)
+    if not drawing(game) and each > 0:
+        return each * rows
+    alone = (budget - 1) // (pair + 1)
+    if alone < 1:
+        raise UsageError(
+            f"n_samples={budget} is too small: an order of {game.count} features and the same backwards take {pair + 2}; give "
+            "at least that"
+        )
+    return alone
 
 
 def _sampled(game: Game, group: Tensor, budget: int) -> Estimate:
     """The mean over random orders, each followed by itself backwards, of what features change when they join in turn."""
     count = game.count
-    pairs, turns = _turns(game, budget)
-    if not pairs:
-        raise UsageError(
-            f"n_samples={budget} is too small: an order of {count} features and the same backwards take {2 * count}; give at "
-            "least that"
-        )
-    rank = _orders(group, pairs, game.generator(0))
+    rank = _orders(group, _pairs(game, budget), game.generator(0))
     rank = torch.stack([rank, count - 1 - rank], 1)
-    empties = int(turns.max()) + 1
-    names = torch.arange(empties)
-    if isinstance(game.replacing, Rows):
-        names = torch.randperm(game.rows, generator=game.generator(1))
-    inner = (rank[:, :, None] < torch.arange(1, count)[:, None]).flatten(0, 2)
-    none = torch.zeros(empties, count, dtype=torch.bool)
-    draws = torch.cat([names[:1], names[:empties], names[turns].repeat_interleave(2 * (count - 1))])
-    asked = torch.cat([torch.ones(1, count, dtype=torch.bool), none, inner])
-    values = game.values(asked, None if isinstance(game.replacing, tuple) else draws, partial=True)
-    done = max(0, len(values) - 1 - empties) // max(1, 2 * (count - 1)) if count > 1 else pairs
-    if len(values) < len(asked):
-        note_interrupt(len(values), len(asked), 1 + empties + 2 * (count - 1))
-    note_baseline(game, values[1 + turns[:done]])
-    shape = values.shape[1:]
-    steps = values[1 + empties :][: done * 2 * (count - 1)].reshape(done, 2, count - 1, *shape)
-    first = values[1 + turns[:done]][:, None, None].expand(done, 2, 1, *shape)
-    path = torch.cat([first, steps, values[0].expand(done, 2, 1, *shape)], 2).diff(dim=2).flatten(3)
-    index = rank[:done, ..., None].expand(-1, -1, -1, path.shape[-1])
-    each = path.gather(2, index).mean(1).unflatten(-1, shape)
+    begun = rank[:, :, None] < torch.arange(1, count)[:, None]
+    full, empty, values = in_rounds(game, begun.flatten(1, 2))
+    done, shape = len(empty), full.shape
+    none, every = (end.flatten(-len(shape)).expand(done, -1)[:, None, None].expand(-1, 2, 1, -1) for end in (empty, full))
+    path = torch.cat([none, values.reshape(done, 2, count - 1, none.shape[-1]), every], 2).diff(dim=2)
+    each = path.gather(2, rank[:done, ..., None].expand_as(path)).mean(1).unflatten(-1, shape)
     errors = each.std(0) / done**0.5 if done > 1 else None
     return Estimate(each.mean(0), errors, done - 1, {"estimator": "antithetic orders", "orders": 2 * done})
 

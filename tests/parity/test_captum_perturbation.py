@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import attrkit
 from tests.plugins.models import Residual, Tokens, TwoInputs, built, cnn, draw, mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Captum's; what attrkit warns about has tests of its own
@@ -110,9 +111,9 @@ def test_feature_permutation(attribute, captum, case, masked):
 
 
 def test_layer_feature_permutation_of_a_batch_of_two(attribute, captum):
-    model, x = built(mlp), draw(2, 6)  # of which there is one permutation
+    model, x = built(lambda: mlp(outputs=1)), draw(2, 6)  # of which there is one permutation
     ours, theirs = both(attribute, captum, "LayerFeaturePermutation", model, model[1])
-    same(ours(x, 1, seed=1), theirs(x, 1))
+    same(ours(x, seed=1), theirs(x))
 
 
 def test_shapley_values(attribute, captum, case):
@@ -165,7 +166,7 @@ def fixed_masks(count):
 
 
 @pytest.mark.parametrize("surrogate", ["SkLearnLasso", "SkLearnRidge", "SkLearnLinearRegression"])
-def test_lime_from_the_same_coalitions(attribute, captum, surrogate):
+def test_lime_from_the_same_coalitions(captum, surrogate):
     from captum._utils.models.linear_model import model as surrogates
 
     model, x, mask = built(mlp), draw(1, 6), torch.tensor([[0, 0, 1, 2, 2, 3]])
@@ -175,7 +176,7 @@ def test_lime_from_the_same_coalitions(attribute, captum, surrogate):
         return {"interpretable_model": getattr(surrogates, surrogate)(**given), "perturb_func": fixed_masks(40)}
 
     given = {"target": 1, "feature_mask": mask, "n_samples": 40}
-    same(attribute("Lime", model, **fresh())(x, seed=1, **given), captum.Lime(model, **fresh()).attribute(x, **given), 1e-4)
+    same(attrkit.attr.Lime(model, **fresh()).attribute(x, **given), captum.Lime(model, **fresh()).attribute(x, **given), 1e-4)
 
 
 @pytest.mark.parametrize(("mode", "width"), [("cosine", 1.0), ("cosine", 0.5), ("euclidean", 2.0)])
