@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import re
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from fnmatch import fnmatchcase
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import Distribution, EntryPoint, entry_points, version
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -20,8 +19,9 @@ from packaging.utils import canonicalize_name
 from pluggy import PluginManager
 
 from attrkit import hookspecs
-from attrkit.errors import PluginUnavailable, UnknownName, did_you_mean, warn
+from attrkit.errors import PluginUnavailable, UnknownName, UsageTypeError, did_you_mean, warn
 from attrkit.parts import DesignSpec, EstimatorSpec, Part, ReplacementSpec, SegmenterSpec, SurrogateSpec
+from attrkit.selection import Selection, selection
 from attrkit.specs import Declared, MethodSpec, RulesetSource, RuleSpec
 from attrkit.wrapping import WrapperSpec
 
@@ -43,6 +43,8 @@ _KINDS: dict[Kind, type] = {
     "surrogates": SurrogateSpec,
 }
 KINDS: tuple[Kind, ...] = tuple(_KINDS)
+API = 1  # the version of the plugin API that this attrkit speaks; see docs/plugins_api.md
+_MENTIONS = re.compile(hookspecs.PROJECT, re.IGNORECASE)  # parsing every requirement of a large distribution takes long
 _NAMED: tuple[Named, ...] = tuple(kind for kind in KINDS if kind != "rulesets")
 
 
@@ -81,19 +83,12 @@ class Plugin:
         """The top-level package that the entry point names."""
         return self.target.module.partition(".")[0]
 
-    def matches(self, patterns: tuple[str, ...]) -> bool:
-        """Whether a pattern covers the name, the key or the package."""
-        return any(fnmatchcase(label, p) for p in patterns for label in (self.name, self.key, self.package))
-
-
-def _patterns(variable: str) -> tuple[str, ...] | None:
-    text = os.environ.get(variable)
-    return None if text is None else tuple(p.strip() for p in text.split(",") if p.strip())
-
 
 def _clash(requires: list[str] | None) -> str:
     """The first requirement on attrkit that this version does not meet."""
     for text in requires or ():
+        if not _MENTIONS.match(text):
+            continue
         wanted = Requirement(text)
         applies = canonicalize_name(wanted.name) == hookspecs.PROJECT and (
             wanted.marker is None or wanted.marker.evaluate({"extra": ""})
@@ -103,18 +98,64 @@ def _clash(requires: list[str] | None) -> str:
     return ""
 
 
+@attrs.frozen
+class _Installed:
+    """What the metadata of a distribution say, read once for all of its entry points."""
+
+    name: str = "?"
+    version: str = "?"
+    state: State = State.FOUND
+    reason: str = ""
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, dist: Distribution | None) -> _Installed:
+        """Whatever is wrong with them is this distribution's trouble alone."""
+        if dist is None:
+            return cls()
+        name = "?"
+        try:
+            metadata = dist.metadata  # parsed anew each time
+            name, number, requires = metadata["Name"], metadata["Version"], metadata.get_all("Requires-Dist")
+            clash = _clash(requires)
+        except InvalidRequirement as error:
+            return cls(name, number, State.BROKEN, f"its requirements cannot be read: {error}", error)
+        except Exception as error:  # noqa: BLE001 - files may be missing, or hold anything
+            return cls(name or "?", "?", State.BROKEN, f"its metadata cannot be read: {type(error).__name__}: {error}", error)
+        if not name or not number:
+            return cls(name or "?", number or "?", State.BROKEN, "its metadata name no distribution or no version")
+        if clash:
+            return cls(name, number, State.INCOMPATIBLE, f"needs {clash}, this is attrkit {version(hookspecs.PROJECT)}")
+        return cls(name, number)
+
+
+def _entry_points() -> Iterator[tuple[EntryPoint, int]]:
+    """attrkit's entry points and the version of the plugin API that each speaks: the spoken one first, then later ones."""
+    every = entry_points()
+    groups: list[tuple[int, str]] = []
+    for group in every.groups:
+        if group == hookspecs.PROJECT:
+            groups.append((1, group))
+        elif found := re.fullmatch(rf"{hookspecs.PROJECT}\.v([1-9][0-9]*)", group):
+            groups.append((int(found[1]), group))
+    for api, group in sorted(groups):
+        yield from ((target, api) for target in every.select(group=group))
+
+
 class Registry:
     """Plugins by name. Reading names costs a scan of metadata; a plugin is imported when it is asked for.
 
     ``only`` and ``block`` hold fnmatch patterns over a plugin's name, ``distribution:name`` or package; they default to the
-    comma-separated environment variables ATTRKIT_ONLY and ATTRKIT_BLOCK.
+    comma-separated environment variables ATTRKIT_ONLY and ATTRKIT_BLOCK, and these to the lists ``only`` and ``block`` in
+    ``[tool.attrkit]`` of the nearest ``pyproject.toml`` that has such a table, from the current folder upwards.
+
+    Raises:
+        UsageError: that table says something else.
     """
 
     def __init__(
         self, *, only: tuple[str, ...] | None = None, block: tuple[str, ...] | None = None, autoload: bool = True
     ) -> None:
-        self._only = _patterns("ATTRKIT_ONLY") if only is None else only
-        self._block = (_patterns("ATTRKIT_BLOCK") or ()) if block is None else block
         self._lock = threading.RLock()
         self.manager = PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
@@ -122,30 +163,25 @@ class Registry:
         self.plugins: dict[str, Plugin] = {}
         self._provided: dict[str, dict[Kind, list[Any]]] = {}  # by owner
         if autoload:
-            for target in entry_points(group=hookspecs.PROJECT):
-                self._note(target)
+            self._scan(selection(only, block))
 
     # Finding: metadata only.
 
-    def _note(self, target: EntryPoint) -> None:
-        dist = target.dist
-        plugin = Plugin(target.name, dist.name if dist else "?", dist.version if dist else "?", target)
-        if plugin.matches(self._block) or (self._only is not None and not plugin.matches(self._only)):
-            chosen_by = "ATTRKIT_BLOCK or block=" if plugin.matches(self._block) else "ATTRKIT_ONLY or only="
-            plugin.state, plugin.reason = State.BLOCKED, f"left out by {chosen_by}"
-        else:
-            self._check_version(plugin, dist.requires if dist else None)
-        self.plugins.setdefault(plugin.key, plugin)  # the first on sys.path, as an import would find it
-
-    @staticmethod
-    def _check_version(plugin: Plugin, requires: list[str] | None) -> None:
-        try:
-            clash = _clash(requires)
-        except InvalidRequirement as error:
-            plugin.state, plugin.error, plugin.reason = State.BROKEN, error, f"its requirements cannot be read: {error}"
-        else:
-            if clash:
-                plugin.state, plugin.reason = State.INCOMPATIBLE, f"needs {clash}, this is attrkit {version('attrkit')}"
+    def _scan(self, wanted: Selection) -> None:
+        """Note each entry point; of several with one key the first, as an import would find it."""
+        installed: dict[int, _Installed] = {}
+        for target, api in _entry_points():
+            dist = installed.setdefault(id(target.dist), _Installed.of(target.dist))
+            plugin = Plugin(target.name, dist.name, dist.version, target, dist.state, dist.reason, dist.error)
+            if source := wanted.refusal(plugin.name, plugin.key, plugin.package):
+                plugin.state, plugin.reason, plugin.error = State.BLOCKED, f"left out by {source}", None
+            elif api > API and plugin.state is not State.BROKEN:
+                plugin.state = State.INCOMPATIBLE
+                plugin.reason = (
+                    f"needs a newer attrkit, with version {api} of the plugin API; this is attrkit "
+                    f"{version(hookspecs.PROJECT)} with version {API}; run: pip install --upgrade attrkit"
+                )
+            self.plugins.setdefault(plugin.key, plugin)
 
     def named(self, name: str) -> list[Plugin]:
         """The plugins called ``name`` (or exactly ``distribution:name``), blocked ones left out."""

@@ -59,12 +59,22 @@ class Deprecation:
     use: str
 
 
+#: Options that mean the same in every method that has them; a docstring may say more.
+_COMMON_HELPS = {
+    "feature_mask": "integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or "
+    "a mapping of that to its options. Without, each position is one.",
+    "replacement": "what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of "
+    "that to its options.",
+    "background": "rows, over which the objective is averaged in place of one baseline.",
+}
+
+
 def _helps(function: Callable[..., Any]) -> dict[str, str]:
-    """The entries of the docstring's ``Args:`` section, by parameter."""
+    """The entries of the docstring's ``Args:`` section, by parameter, and those that all methods share."""
     _, _, section = (inspect.getdoc(function) or "").partition("\nArgs:\n")
     body = re.split(r"\n(?=\S)", section, maxsplit=1)[0]
     entries = re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", body, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    return _COMMON_HELPS | {name: " ".join(text.split()) for name, text in entries}
 
 
 def _options(function: Callable[..., Any]) -> tuple[Option, ...]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from attrkit import Estimate, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import covers, drawing, note_interrupt
-from attrkit_perturbation.rounds import turns
+from attrkit_perturbation.asking.rounds import turns
+from attrkit_perturbation.asking.samples import covers, drawing, note_interrupt
 
 _LISTED = 20  # features, of whose coalitions none is drawn again before all were
 _ENOUGH = 3  # coalitions for each feature, from which least squares do better than means
@@ -80,7 +80,7 @@ def _estimate(game: Game, budget: int) -> Estimate:
     outputs="every",
     linear=True,
     stochastic=True,
-    forward_passes="min(n_samples, 2 ** features)",
+    forward_passes="min(n_samples, 2 ** features) + layer",
     references=("arXiv:2205.15466", "arXiv:2410.08336"),
 )
 def banzhaf(
@@ -93,10 +93,6 @@ def banzhaf(
     means. Values do not sum to the change of the objective.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
         background: rows, over which the objective is averaged in place of one baseline; pairs take them in turns.
         n_samples: how many values the model may be asked for; where these are enough for all coalitions (with every row of a
             background), the result is exact.

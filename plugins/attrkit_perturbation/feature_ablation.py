@@ -19,15 +19,7 @@ from attrkit.protocols import Tensors
     references=("arXiv:1311.2901",),
 )
 def feature_ablation(problem: Problem, *, feature_mask: Any = None, replacement: Any = None, background: Any = None) -> Tensors:
-    """Drop of the objective when each feature is replaced by its baseline, the others left as they are.
-
-    Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what a feature is replaced by instead of the baseline: the name of a replacement, or a mapping of that to
-            its options.
-        background: rows, over which the objective is averaged in place of one baseline.
-    """
+    """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
     game = problem.game(feature_mask, replacement, background)
     whole, *without = torch.cat(list(game.stream(game.all_but_one(), game.count + 1))).split([1, game.count])
     return game.spread(whole - without[0])

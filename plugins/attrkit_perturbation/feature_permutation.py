@@ -100,8 +100,6 @@ def feature_permutation(problem: Problem, *, feature_mask: Any = None, perm_func
     like a loss, the result is permutation importance as it is known.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
         perm_func: a function of a tensor and a boolean mask of a feature's positions that returns the tensor, these permuted,
             in place of random permutations; called for each tensor of each feature, with torch's global generator seeded by
             ``seed``.

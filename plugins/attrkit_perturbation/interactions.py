@@ -11,9 +11,9 @@ from torch import Tensor
 from attrkit import Estimate, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import covers, drawing
-from attrkit_perturbation.exact import enumerated
-from attrkit_perturbation.rounds import in_rounds
+from attrkit_perturbation.asking.rounds import in_rounds
+from attrkit_perturbation.asking.samples import covers, drawing
+from attrkit_perturbation.estimators.exact import enumerated
 
 _MOST = 20  # features, whose coalitions are listed
 _BLOCK = 2**20  # entries that are multiplied at once
@@ -118,7 +118,7 @@ def _of_arcs(values: Tensor) -> tuple[Tensor, Tensor]:
     outputs="every",
     linear=True,
     stochastic=True,
-    forward_passes="min(n_samples, 2 ** features)",
+    forward_passes="min(n_samples, 2 ** features) + layer",
     references=("arXiv:2209.04012", "doi:10.1007/s001820050125"),
 )
 def shapley_interactions(
@@ -132,10 +132,6 @@ def shapley_interactions(
     standard errors.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
         background: rows, over which the objective is averaged in place of one baseline; where the result is not exact, rounds
             take them in turns.
         n_samples: how many values the model may be asked for; where these are enough for all coalitions (with every row of a

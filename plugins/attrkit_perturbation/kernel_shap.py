@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from attrkit import Estimate, Problem, method
 from attrkit.protocols import Tensors
-from attrkit_perturbation.budgets import checked, until
+from attrkit_perturbation.asking.budgets import checked, until
 
 
 @method(
@@ -15,7 +15,7 @@ from attrkit_perturbation.budgets import checked, until
     outputs="every",
     complete="exact",
     stochastic=True,
-    forward_passes="n_samples",
+    forward_passes="n_samples + layer",
     references=("arXiv:1705.07874", "arXiv:2012.01536", "arXiv:2410.01917"),
 )
 def kernel_shap(
@@ -31,10 +31,6 @@ def kernel_shap(
     """Shapley values as accurate as a number of evaluations of the model allows, with standard errors.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
         background: rows that take turns in place of one baseline.
         n_samples: evaluations of each example, those with all features and with none included; "auto" takes as many as ``tol``
             needs, from 10 to 1000 per feature.

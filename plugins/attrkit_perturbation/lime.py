@@ -6,10 +6,10 @@ from typing import Any, Literal
 from attrkit import Estimate, Problem, method
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.fitting import surrogate_of
-from attrkit_perturbation.local import fitted
-from attrkit_perturbation.neighbours import called, compared, drawn
-from attrkit_perturbation.similarity import check_width, distances, kernel_weights
+from attrkit_perturbation.local.fits import fitted
+from attrkit_perturbation.local.neighbours import called, compared, drawn
+from attrkit_perturbation.local.similarity import check_width, distances, kernel_weights
+from attrkit_perturbation.surrogates.fitting import surrogate_of
 
 
 @method(
@@ -19,7 +19,7 @@ from attrkit_perturbation.similarity import check_width, distances, kernel_weigh
     baseline_at="site",
     outputs="every",
     stochastic=True,
-    forward_passes="n_samples",
+    forward_passes="n_samples + layer",
     references=("arXiv:1602.04938",),
 )
 def lime(
@@ -46,10 +46,6 @@ def lime(
     would vary with other random samples. Features that make no difference to an example have the coefficient 0.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
         background: rows that take turns in place of a baseline, a sample each.
         n_samples: how many samples the surrogate is fitted to; the first is the example itself.
         design: which coalitions are drawn: the name of a design, or a mapping of that to its options.

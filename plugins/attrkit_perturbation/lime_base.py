@@ -11,8 +11,8 @@ from torch import Tensor
 from attrkit import Problem, method
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.calling import alone, row, samples, similarity
-from attrkit_perturbation.fitting import surrogate_of
+from attrkit_perturbation.local.calling import alone, row, samples, similarity
+from attrkit_perturbation.surrogates.fitting import surrogate_of
 
 
 @method(

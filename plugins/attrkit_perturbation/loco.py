@@ -49,11 +49,6 @@ def loco(
 
     Args:
         truth: what the output should be, a number for each example, of the shape of what is explained.
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what a feature is replaced by instead of the baseline: the name of a replacement, or a mapping of that to
-            its options.
-        background: rows, over which the output is averaged in place of one baseline.
 
     Raises:
         UsageError: ``truth`` has another shape than what is explained.

@@ -7,7 +7,7 @@ import torch
 from attrkit import Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.windows import Windows
+from attrkit_perturbation.features.windows import Windows
 
 
 def _usual(point: Tensors) -> tuple[Any, Any]:
@@ -48,9 +48,6 @@ def occlusion(
             or tokens of others, which moves by half of that.
         strides: how far the window moves, an integer or one for each dimension; for several tensors a tuple with one of these
             for each. Without, by 1. The last window of a dimension is cut off where the tensor ends.
-        replacement: what a window is replaced by instead of the baseline: the name of a replacement, or a mapping of that to
-            its options.
-        background: rows, over which the objective is averaged in place of one baseline.
 
     Raises:
         UsageError: a window is larger than its tensor, or a stride than its window where that would leave positions out; or

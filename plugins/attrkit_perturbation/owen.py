@@ -11,9 +11,9 @@ from torch import Tensor
 from attrkit import Estimate, Features, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import drawing, note_baseline
-from attrkit_perturbation.grouping import grouped, renumbered
-from attrkit_perturbation.rounds import in_rounds
+from attrkit_perturbation.asking.rounds import in_rounds
+from attrkit_perturbation.asking.samples import drawing, note_baseline
+from attrkit_perturbation.features.grouping import grouped, renumbered
 
 _MOST = 20  # groups, or features of one, whose coalitions are listed
 
@@ -107,7 +107,7 @@ def _sampled(game: Game, group: Tensor, budget: int) -> Estimate:
     complete="exact",
     linear=True,
     stochastic=True,
-    forward_passes="min(n_samples, 2 ** features)",
+    forward_passes="min(n_samples, 2 ** features) + layer",
     references=("doi:10.1007/978-3-642-45494-3_7", "arXiv:2104.12199"),
 )
 def owen(
@@ -126,10 +126,6 @@ def owen(
     Args:
         groups: lists of the features' numbers, in the order of the mask's, of which those in none are groups of their own; or
             what feature_mask may be, coarser than that. Without, each feature is a group, and scores are Shapley values.
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
         background: rows, over which the objective is averaged in place of one baseline; where the result is not exact, pairs of
             orders take them in turns, of which there are fewer where ``n_samples`` is not enough for all.
         n_samples: how many values the model may be asked for; where these are enough for all coalitions that have no more than

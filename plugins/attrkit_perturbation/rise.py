@@ -13,8 +13,8 @@ from torch import Tensor
 from attrkit import Estimate, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import note_interrupt
-from attrkit_perturbation.blockwise import valued
+from attrkit_perturbation.asking.blockwise import valued
+from attrkit_perturbation.asking.samples import note_interrupt
 
 
 def _cells(point: Tensors) -> Tensors:
@@ -125,9 +125,6 @@ def rise(
     Args:
         feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
             mapping of that to its options. Each feature is then there independently of the others, and there are no grids.
-        replacement: what absent positions are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
-        background: rows, over which the objective is averaged in place of one baseline.
         n_samples: how many masks there are.
         share: with which probability a cell is there.
         grid: cells along each dimension.

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from attrkit import Estimate, Problem, method
 from attrkit.protocols import Tensors
-from attrkit_perturbation.budgets import checked, until
-from attrkit_perturbation.permutations import antithetic, evaluations, permutation
+from attrkit_perturbation.asking.budgets import checked, until
+from attrkit_perturbation.estimators.permutations import antithetic, evaluations, permutation
 
 _TOGETHER = {"permutation": 1, "antithetic": 2}
 
@@ -18,7 +18,7 @@ _TOGETHER = {"permutation": 1, "antithetic": 2}
     outputs="every",
     complete="exact",
     stochastic=True,
-    forward_passes="2 + n_samples * (features - 1)",
+    forward_passes="2 + n_samples * (features - 1) + layer",
     references=("doi:10.1016/j.cor.2008.04.004", "arXiv:2104.12199"),
 )
 def shapley_value_sampling(
@@ -34,10 +34,6 @@ def shapley_value_sampling(
     """Mean of what a feature adds over random orders of joining; features may be many.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
         background: rows that take turns in place of one baseline.
         n_samples: orders, of which all are taken where these cost no more; "auto" takes as many as ``tol`` needs, up to 1000
             evaluations per feature.

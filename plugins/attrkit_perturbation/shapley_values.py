@@ -4,7 +4,7 @@ from typing import Any
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
-from attrkit_perturbation.exact import exact
+from attrkit_perturbation.estimators.exact import exact
 
 
 @method(
@@ -15,7 +15,7 @@ from attrkit_perturbation.exact import exact
     outputs="every",
     complete="exact",
     linear=True,
-    forward_passes="2 ** features",
+    forward_passes="2 ** features + layer",
     references=("doi:10.1515/9781400881970-018",),
 )
 def shapley_values(problem: Problem, *, feature_mask: Any = None, replacement: Any = None, background: Any = None) -> Tensors:
@@ -24,9 +24,6 @@ def shapley_values(problem: Problem, *, feature_mask: Any = None, replacement: A
     Args:
         feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
             mapping of that to its options. Without, each position is one. More than 22 features are refused.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
-        background: rows, over all of which the objective is averaged in place of one baseline.
     """
     game = problem.game(feature_mask, replacement, background)
     return game.attributions(exact.function(game, 2**game.count * game.rows))

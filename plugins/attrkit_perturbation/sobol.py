@@ -11,7 +11,7 @@ from torch import Tensor
 from attrkit import Estimate, Game, Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking import answers, drawing, note_interrupt
+from attrkit_perturbation.asking.samples import answers, drawing, note_interrupt
 
 _BLOCK = 2**20  # entries of a block of coalitions
 
@@ -63,7 +63,7 @@ def _sampled(game: Game, n: int) -> Estimate:
     baseline_at="site",
     outputs="every",
     stochastic=True,
-    forward_passes="min(n_samples * (1 + features), 2 ** features)",
+    forward_passes="min(n_samples * (1 + features), 2 ** features) + layer",
     references=("arXiv:2111.04138", "doi:10.1016/S0010-4655(98)00154-4"),
 )
 def sobol(
@@ -76,11 +76,6 @@ def sobol(
     mean and less variance. Indices are not negative, and sum to 1 where features do not interact; 0 where nothing varies.
 
     Args:
-        feature_mask: integer tensors, one per tensor: positions of one number are one feature; or the name of a segmenter, or a
-            mapping of that to its options. Without, each position is one.
-        replacement: what absent features are replaced by instead of the baseline: the name of a replacement, or a mapping of
-            that to its options.
-        background: rows, over which the objective is averaged in place of one baseline.
         n_samples: masks, each of which is changed in one feature at a time; where there are no more coalitions than that takes,
             each is asked for once, and the result is exact.
 

@@ -40,6 +40,8 @@ def passes(declared: str, names: Mapping[str, Any]) -> float:
             return names[node.id]
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
             return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "min":
+            return min(map(value, node.args))
         raise UnknownCostError(ast.unparse(node))
 
     return float(value(ast.parse(declared, mode="eval").body))
@@ -47,7 +49,7 @@ def passes(declared: str, names: Mapping[str, Any]) -> float:
 
 @check(lambda s: s.where is not Where.NEURON)
 def costs_what_it_declares(s: Subject) -> None:
-    """Forward and backward passes are as many as ``forward_passes`` and ``backward_passes`` say."""
+    """Forward and backward passes are as many as ``forward_passes`` and ``backward_passes`` say; of methods that draw, at most."""
     counts = {o.name: 7 for o in s.spec.options if o.name.startswith("n_") and s.takes(o.name) and o.type.startswith("int")}
     counted = Subject(s.spec, s.where, {**s.options, **counts})
     x = points(2, 5)
@@ -59,9 +61,9 @@ def costs_what_it_declares(s: Subject) -> None:
             expected = passes(declared, names)
         except UnknownCostError:  # it depends on what only a run tells
             continue
-        assert found.passes[direction] == expected, (
-            f"declares {declared} = {expected:g} {direction} passes, and took {found.passes[direction]}"
-        )
+        taken = found.passes[direction]
+        fits = taken <= expected if s.spec.stochastic else taken == expected  # coalitions that are drawn twice cost once
+        assert fits, f"declares {declared} = {expected:g} {direction} passes, and took {taken}"
 
 
 @attrs.define

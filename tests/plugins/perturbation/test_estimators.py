@@ -12,11 +12,11 @@ from torch import nn
 
 import attrkit
 from attrkit.errors import AttrkitWarning, UsageError
-from attrkit_perturbation.asking import Sample
-from attrkit_perturbation.designs import antithetic, kernel, leverage
-from attrkit_perturbation.odd_kernel import OddKernel
-from attrkit_perturbation.permutations import _Orders
-from attrkit_perturbation.regression import fitted
+from attrkit_perturbation.asking.samples import Sample
+from attrkit_perturbation.designs.shapley import antithetic, kernel, leverage
+from attrkit_perturbation.estimators.odd_kernel import OddKernel
+from attrkit_perturbation.estimators.permutations import _Orders
+from attrkit_perturbation.estimators.regression import fitted
 from tests.plugins.models import built, draw, mlp, smooth_mlp
 from tests.plugins.perturbation.tabulated import coalitions, model_of, shapley_of, table
 
@@ -108,7 +108,7 @@ def test_orders_of_many_features_come_in_blocks(monkeypatch):
         seen.append(asked.numel())
         return problem_game(game, asked, draws, partial=partial)
 
-    monkeypatch.setattr("attrkit_perturbation.asking._KEPT", 2**16)
+    monkeypatch.setattr("attrkit_perturbation.asking.samples._KEPT", 2**16)
     monkeypatch.setattr(attrkit.Game, "values", watched)
     x, weights = draw(1, 300), draw(300, seed=1)
     streamed = attrkit.explain(lambda x: (x @ weights).tanh(), x, "shapley_value_sampling", n_samples=5)
@@ -297,7 +297,7 @@ def test_an_interrupt_ends_auto():
 
 @pytest.mark.parametrize("background", [None, draw(3, 40, seed=5)], ids=["baseline", "background"])
 def test_an_interrupt_of_what_is_streamed(monkeypatch, background):
-    monkeypatch.setattr("attrkit_perturbation.asking._KEPT", 2**10)
+    monkeypatch.setattr("attrkit_perturbation.asking.samples._KEPT", 2**10)
     x, weights, done = draw(1, 40), draw(40, seed=2), 0
 
     def run(most):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attrkit import Players, explain
 from attrkit.errors import UsageError, UsageTypeError
-from attrkit_perturbation.windows import Windows
+from attrkit_perturbation.features.windows import Windows
 from tests.plugins.models import TwoInputs, built, cnn, draw, mlp
 
 TARGET = 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from attrkit import Problem, Rows, replacement
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.replacements import as_values, features_of
+from attrkit_perturbation.replacements.fixed import as_values, features_of
 
 Drawing: TypeAlias = Callable[[Tensor], Tensors]  # numbers of draws, shape (k,), to shape (k, batch or 1, ...)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from attrkit import Game, Rows
-from attrkit_perturbation.asking import drawing, note_baseline, note_interrupt
+from attrkit_perturbation.asking.samples import drawing, note_baseline, note_interrupt
 
 _ROWS = 1  # the draw of the rows' order
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from attrkit import surrogate
 from attrkit.errors import UsageError
-from attrkit_perturbation.systems import System, solved
+from attrkit_perturbation.surrogates.systems import System, solved
 
 _CONDITIONED = 1e-3  # normal equations square the condition number: below this ratio of pivots they lose too many digits
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attrkit_perturbation.systems import System, columns_of, systems
+from attrkit_perturbation.surrogates.systems import System, columns_of, systems
 
 
 def standard_errors(coalitions: Tensor, values: Tensor, weights: Tensor, alpha: float) -> Tensor | None:

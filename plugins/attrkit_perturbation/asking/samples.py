@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attrkit import Estimate, Game, Rows
 from attrkit.errors import ModelError, UsageError, warn
-from attrkit_perturbation.designs import leverage
+from attrkit_perturbation.designs.shapley import leverage
 
 _KEPT = 2**26  # entries of coalitions that are asked for at once, and whose values are remembered
 

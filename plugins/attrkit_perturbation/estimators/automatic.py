@@ -1,11 +1,11 @@
 """The estimator that suits a game and a budget."""
 
 from attrkit import Estimate, Game, estimator
-from attrkit_perturbation.asking import covers, drawing
-from attrkit_perturbation.exact import enumerated
-from attrkit_perturbation.odd_gp import odd_gp
-from attrkit_perturbation.permutations import antithetic, evaluations
-from attrkit_perturbation.regression import leverage
+from attrkit_perturbation.asking.samples import covers, drawing
+from attrkit_perturbation.estimators.exact import enumerated
+from attrkit_perturbation.estimators.odd_gp import odd_gp
+from attrkit_perturbation.estimators.permutations import antithetic, evaluations
+from attrkit_perturbation.estimators.regression import leverage
 
 _FEW = 2.5  # evaluations per feature: with fewer, one order and its reverse says more than the prior of the process
 _PER_ROW = 4  # evaluations per feature and row of a background, for a design of each row

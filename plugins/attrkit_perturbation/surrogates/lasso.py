@@ -5,8 +5,8 @@ from torch import Tensor
 
 from attrkit import surrogate
 from attrkit.errors import warn
-from attrkit_perturbation.surrogates import check_alpha, minimum_norm
-from attrkit_perturbation.systems import System, solved
+from attrkit_perturbation.surrogates.linear import check_alpha, minimum_norm
+from attrkit_perturbation.surrogates.systems import System, solved
 
 _RIDGE = 1e-12  # added to the features' products, relative to the largest, so that features which say the same are no trouble
 

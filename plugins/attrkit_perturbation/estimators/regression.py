@@ -8,8 +8,8 @@ from torch import Tensor
 
 from attrkit import Estimate, Game, estimator
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking import Sample, averaged, covers, distinct, fixed, samples, warn_short
-from attrkit_perturbation.exact import enumerated
+from attrkit_perturbation.asking.samples import Sample, averaged, covers, distinct, fixed, samples, warn_short
+from attrkit_perturbation.estimators.exact import enumerated
 
 _MOST = 4096  # unknowns of a system, or coalitions, whichever are fewer
 _ENTRIES = 2**28  # of the coalitions as numbers

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from attrkit import Estimate, Game, estimator
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking import fixed, note_baseline, note_interrupt
-from attrkit_perturbation.designs import kernel
+from attrkit_perturbation.asking.samples import fixed, note_baseline, note_interrupt
+from attrkit_perturbation.designs.shapley import kernel
 
 _ENDS = 1e6  # the weight of all features, and of none
 

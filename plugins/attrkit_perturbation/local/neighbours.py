@@ -10,9 +10,9 @@ from torch import Tensor
 
 from attrkit import Features, Game
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking import note_interrupt
-from attrkit_perturbation.calling import row, samples, similarity
-from attrkit_perturbation.similarity import perturbed
+from attrkit_perturbation.asking.samples import note_interrupt
+from attrkit_perturbation.local.calling import row, samples, similarity
+from attrkit_perturbation.local.similarity import perturbed
 
 _DESIGN = 2**32  # the number of the design's draw, past those of replacements
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from attrkit import segmenter
 from attrkit.errors import MissingExtra, UsageError
 from attrkit.protocols import Tensors
-from attrkit_perturbation.segmenters import counted_through
+from attrkit_perturbation.features.segmenters import counted_through
 
 
 @segmenter("superpixels", references=("doi:10.1109/TPAMI.2012.120", "doi:10.1007/978-3-540-88693-8_52"))

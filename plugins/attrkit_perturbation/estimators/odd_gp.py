@@ -9,9 +9,9 @@ from torch import Tensor
 
 from attrkit import Estimate, Game, estimator
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking import Sample, averaged, covers, fixed, samples, warn_short
-from attrkit_perturbation.exact import enumerated
-from attrkit_perturbation.odd_kernel import OddKernel
+from attrkit_perturbation.asking.samples import Sample, averaged, covers, fixed, samples, warn_short
+from attrkit_perturbation.estimators.exact import enumerated
+from attrkit_perturbation.estimators.odd_kernel import OddKernel
 
 _MOST = 4096  # pairs, whose covariance is factorised
 _FITTED = 256  # pairs that choose the kernel, at most

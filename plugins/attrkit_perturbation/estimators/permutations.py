@@ -9,8 +9,8 @@ from torch import Tensor
 
 from attrkit import Estimate, Game, Rows, estimator
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking import answers, covers, drawing, note_baseline, note_interrupt, with_ends
-from attrkit_perturbation.exact import enumerated
+from attrkit_perturbation.asking.samples import answers, covers, drawing, note_baseline, note_interrupt, with_ends
+from attrkit_perturbation.estimators.exact import enumerated
 
 _ROWS, _ORDERS = 0, 1  # draws
 

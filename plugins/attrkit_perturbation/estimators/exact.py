@@ -7,7 +7,7 @@ from torch import Tensor
 
 from attrkit import Estimate, Game, estimator
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking import answers, covers, fixed, note_baseline
+from attrkit_perturbation.asking.samples import answers, covers, fixed, note_baseline
 
 _MOST = 22  # features, whose 4 million coalitions take a small model minutes
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from attrkit.errors import UsageError, warn
-from attrkit_perturbation.fitting import Surrogate
-from attrkit_perturbation.neighbours import Neighbours
-from attrkit_perturbation.sandwich import standard_errors
-from attrkit_perturbation.surrogates import least_squares, ridge
+from attrkit_perturbation.local.neighbours import Neighbours
+from attrkit_perturbation.surrogates.fitting import Surrogate
+from attrkit_perturbation.surrogates.linear import least_squares, ridge
+from attrkit_perturbation.surrogates.sandwich import standard_errors
 
 _ROUNDING, _NOISE = 1e-13, 1e-6  # relative deviations up to which values are constant: that of sums, and that of models
 

@@ -1,0 +1,1 @@
+"""What estimators ask a game, how much they may ask, and in which order."""

@@ -1,0 +1,1 @@
+"""From values of coalitions to a score for each feature."""

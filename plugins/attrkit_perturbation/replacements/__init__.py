@@ -1,0 +1,1 @@
+"""What absent features are replaced by."""

@@ -1,0 +1,1 @@
+"""Linear models that are fitted to values of coalitions."""
