@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MethodType
 from typing import Any
@@ -31,7 +31,8 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
                 "inputs is a mapping without tensors beside masks; give the tensors to explain by argument name"
             )
         fixed = {k: v for k, v in inputs.items() if k not in attributed}
-        return Arguments(tuple(attributed), tuple(attributed.values()), keyword=True, extra=_extra(extra), fixed=fixed)
+        values = _detached(attributed.values())
+        return Arguments(tuple(attributed), values, keyword=True, extra=_extra(extra), fixed=fixed)
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
@@ -41,7 +42,12 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
             raise UsageTypeError(f"{where} must be a tensor, got {type(tensor).__name__}; {advice}")
     if not tensors:
         raise UsageTypeError("inputs is an empty tuple; give at least one tensor")
-    return Arguments(input_names(model, len(tensors)), tensors, extra=_extra(extra))
+    return Arguments(input_names(model, len(tensors)), _detached(tensors), extra=_extra(extra))
+
+
+def _detached(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The same values, of which no graph of the caller's is continued."""
+    return tuple(t.detach() if t.requires_grad else t for t in tensors)
 
 
 def _extra(extra: Any) -> tuple[Any, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 import torch
 
-from attrkit.errors import UsageError, did_you_mean
+from attrkit.errors import AttrkitWarning, UsageError, did_you_mean
 from attrkit.registry import registry
 from attrkit.specs import MethodSpec
 from attrkit.testing.checks import CHECKS, Check, applying
@@ -74,7 +75,9 @@ def judged(check: Check, subject: Subject) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on busy cores, threads cost a small model ten times what they save
     try:
-        check.run(subject)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AttrkitWarning)  # of NaN that a check put in, and the like
+            check.run(subject)
     finally:
         torch.set_num_threads(threads)
 

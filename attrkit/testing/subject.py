@@ -74,7 +74,7 @@ class Subject:
         if self.spec.baseline != "required":
             return None
         each = inputs if isinstance(inputs, tuple) else (inputs,)
-        rows = tuple(torch.zeros_like(x[:1]) for x in each)
+        rows = tuple(x.new_zeros(1, *x.shape[1:]) for x in each)
         return rows if isinstance(inputs, tuple) else rows[0]
 
     def takes(self, option: str) -> bool:
@@ -85,6 +85,12 @@ class Subject:
         """The tensors that attributions are shaped like."""
         found: Tensors = problem.point if self.spec.lands == "site" else problem.inputs
         return found
+
+
+def shaped_like(value: Tensor, site: Tensor) -> bool:
+    """Whether a value has the site's shape, apart from dimensions after the first that it summed up and kept as one."""
+    fits = all(have in (1, size) for have, size in zip(value.shape[1:], site.shape[1:], strict=False))
+    return value.dim() == site.dim() and len(value) == len(site) and fits
 
 
 def close(found: Tensors, expected: Tensors, tolerance: float = 1e-9) -> None:

@@ -49,7 +49,7 @@ def passes(declared: str, names: Mapping[str, Any]) -> float:
 
 @check(lambda s: s.where is not Where.NEURON)
 def costs_what_it_declares(s: Subject) -> None:
-    """Forward and backward passes are as many as ``forward_passes`` and ``backward_passes`` say; of methods that draw, at most."""
+    """Forward and backward passes are as many as declared; of methods that draw, no more."""
     counts = {o.name: 7 for o in s.spec.options if o.name.startswith("n_") and s.takes(o.name) and o.type.startswith("int")}
     counted = Subject(s.spec, s.where, {**s.options, **counts})
     x = points(2, 5)
@@ -103,7 +103,8 @@ def memory_does_not_grow(s: Subject) -> None:
     """Of the gradients of many steps, no more are kept at once than of few."""
     name = next(name for name in ("n_steps", "n_samples") if s.takes(name))
     few, many = (_kept(s, {name: n}) for n in (8, 64))
-    assert many <= 2 * few + 8, f"{few} tensors were alive at once with {name}=8, and {many} with 64; add up as they come"
+    allowed = max(2 * few + 8, 32)  # those of a pass are there together
+    assert many <= allowed, f"{few} tensors were alive at once with {name}=8, and {many} with 64; add up as they come"
 
 
 def _kept(s: Subject, options: Mapping[str, Any]) -> int:
@@ -123,4 +124,4 @@ def _through(s: Subject, function: Any, options: Mapping[str, Any]) -> None:
     function.__doc__ = s.spec.doc
     function.__signature__ = inspect.signature(s.spec.function)
     watched = Subject(attrs.evolve(s.spec, function=function), s.where, {**s.options, **options})
-    watched.values(seeded(), points(2, 5))
+    watched.values(seeded(), points(2, 5), internal_batch_size=4)

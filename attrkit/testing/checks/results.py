@@ -8,20 +8,27 @@ from torch import Tensor
 from attrkit.specs import Where
 from attrkit.testing.checks.registered import check
 from attrkit.testing.models import TwoInputs, points, relu, seeded
-from attrkit.testing.subject import Subject
+from attrkit.testing.subject import Subject, shaped_like
 
 
 @check()
 def returns_tensors_shaped_like_the_site(s: Subject) -> None:
-    """A tuple with one tensor for each tensor at the site, of its shape, on its device."""
-    for rows in (1, 4):
-        returned, problem = s.raw(seeded(), points(rows, 5))
-        wanted = s.place(problem)
-        assert isinstance(returned, tuple), f"a method returns a tuple of tensors, this one returned {type(returned).__name__}"
-        assert all(isinstance(r, Tensor) for r in returned), f"not all of {returned!r} are tensors"
-        found, expected = [tuple(r.shape) for r in returned], [tuple(t.shape) for t in wanted]
-        assert found == expected, f"returned shapes {found} for a site of shapes {expected}"
-        assert [r.device for r in returned] == [t.device for t in wanted], "returned tensors of another device"
+    """A tuple with one tensor for each tensor at the site, of its shape (1 where a dimension is summed up), on its device."""
+    returned, problem = s.raw(seeded(), points(4, 5))
+    assert isinstance(returned, tuple), f"a method returns a tuple of tensors, this one returned {type(returned).__name__}"
+    assert all(isinstance(r, Tensor) for r in returned), f"not all of {returned!r} are tensors"
+    wanted = s.place(problem)
+    found, expected = [tuple(r.shape) for r in returned], [tuple(t.shape) for t in wanted]
+    assert len(found) == len(expected), f"returned {len(found)} tensors for a site of {len(expected)}"
+    assert all(map(shaped_like, returned, wanted)), f"returned shapes {found} for a site of shapes {expected}"
+    assert [r.device for r in returned] == [t.device for t in wanted], "returned tensors of another device"
+
+
+@check()
+def one_example_is_enough(s: Subject) -> None:
+    """A batch of one example is a batch."""
+    returned, problem = s.raw(seeded(), points(1, 5))
+    assert all(map(shaped_like, returned, s.place(problem))), "one example has attributions of another shape"
 
 
 @check()
@@ -56,7 +63,7 @@ def returns_memory_of_its_own(s: Subject) -> None:
     """What is returned shares no memory with the inputs, into which a caller may write."""
     x = points(4, 5)
     returned, problem = s.raw(seeded(), x)
-    theirs = {t.untyped_storage().data_ptr() for t in (x, *problem.inputs, *problem.point)}
+    theirs = {t.untyped_storage().data_ptr() for t in (x, *problem.inputs)}
     assert not any(r.untyped_storage().data_ptr() in theirs for r in returned), "returned the inputs' own memory; copy it"
 
 

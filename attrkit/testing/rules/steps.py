@@ -15,6 +15,7 @@ from attrkit.propagation import Rewriter, operations
 from attrkit.propagation.binding import Binding
 from attrkit.propagation.operations import by_function
 from attrkit.propagation.step import Kept, OperationStep
+from attrkit.protocols import Tensors
 from attrkit.rulesets.ruleset import Entry, Fallback, Match, Ruleset
 from attrkit.rulesets.vocabulary import ANY, members
 from attrkit.specs import RuleSpec
@@ -60,7 +61,7 @@ class Case:
 
         return seeded(build).to(dtype)
 
-    def inputs(self, rows: int = 3, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    def inputs(self, rows: int = 3, dtype: torch.dtype = torch.float64) -> Tensors:
         """What goes in."""
         drawn = [points(rows, *shape, seed=11 + i) for i, shape in enumerate(self.shapes)]
         return tuple((x.abs() + 0.5 if self.positive else x).to(dtype) for x in drawn)
@@ -76,27 +77,56 @@ _seen: list[OperationStep] = []
 _SPY = RuleSpec("spy", _spy, operations={ANY}, carries="anything", returns="shares")
 
 
-def step_of(compute: Compute, *inputs: Tensor) -> OperationStep:
+@attrs.frozen(eq=False)
+class Called:
+    """One call of an operation: what computes it, what went in, and the step that a rule is given."""
+
+    case: Case
+    compute: nn.Module
+    inputs: Tensors
+    step: OperationStep
+
+    @classmethod
+    def of(cls, case: Case, compute: nn.Module, inputs: Tensors, *, compares: bool = False) -> Called:
+        """A call, as the engine hands it to a rule; with the same operation elsewhere for reference where it ``compares``."""
+        step = _step(compute, inputs)
+        if compares:
+            step = attrs.evolve(step, reference=_step(compute, tuple(map(elsewhere, inputs))), changed={})
+        return cls(case, compute, inputs, step)
+
+    def again(self) -> Called:
+        """The same call, a second time."""
+        return Called.of(self.case, self.compute, self.inputs, compares=self.step.reference is not None)
+
+    def own(self, carried: Tensor) -> Tensors:
+        """The operation's own backward pass."""
+        leaves = [x.detach().clone().requires_grad_() for x in self.inputs]
+        with torch.enable_grad():
+            output = self.compute(*leaves)
+            return torch.autograd.grad(output, leaves, carried, allow_unused=True, materialize_grads=True)
+
+
+def elsewhere(x: Tensor) -> Tensor:
+    """The input of a reference: positive where x is, and near no x."""
+    return x.flip(-1) * 0.7 + 0.1
+
+
+def _step(compute: nn.Module, inputs: Tensors) -> OperationStep:
     """The step that a rule is given where ``compute``, one operation, is governed. Detached from any graph."""
     _seen.clear()
     with rewriter(_SPY, {}).active(None, lambda hook: hook) as gate:
         compute(*(gate(x.detach().clone().requires_grad_()) for x in inputs))
     (step,) = _seen
     _seen.clear()
-    kept = attrs.evolve(step, operands=tuple(Kept(x.detach()) for x in step.inputs), changed={})
+    kept = attrs.evolve(step, operands=tuple(Kept(x.detach().clone()) for x in step.inputs), changed={})
     kept.kept_output = Kept(kept.output.detach())
     return kept
-
-
-def reference_of(compute: Compute, step: OperationStep, *inputs: Tensor) -> OperationStep:
-    """A step with the same operation over other inputs as its reference."""
-    return attrs.evolve(step, reference=step_of(compute, *inputs), changed={})
 
 
 @cache
 def operation_of(case: Case) -> str:
     """What rulesets call it."""
-    return step_of(case.compute(), *case.inputs()).operation
+    return _step(case.compute(), case.inputs()).operation
 
 
 def cases(words: frozenset[str]) -> Iterator[Case]:

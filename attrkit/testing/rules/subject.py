@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from attrkit.errors import UsageError
-from attrkit.propagation.governing import Governing
 from attrkit.propagation.step import OperationStep
 from attrkit.protocols import Tensors
 from attrkit.specs import RuleSpec
 from attrkit.testing.models import points
-from attrkit.testing.rules.steps import Case, cases, reference_of, rewriter, step_of
+from attrkit.testing.rules.steps import Called, Case, cases, elsewhere, rewriter
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -41,69 +40,71 @@ class RuleSubject:
         """Whether it hands on multipliers, and so has a reference."""
         return self.spec.carries == "multiplier"
 
+    @property
+    def shares_relevance(self) -> bool:
+        """Whether relevance is handed on, which is a multiple of the operand, and not a gradient or a multiplier."""
+        return self.spec.carries in ("relevance", "anything")
+
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """The operations that it is for, without those that it refuses by a UsageError."""
         return tuple(case for case in cases(self.spec.operations) if self._takes(case))
 
     def _takes(self, case: Case) -> bool:
-        step = self.step(case)
+        call = self.call(case)
         try:
-            self.raw(step, carried(step))
+            self.raw(call.step, carried(call.step))
         except UsageError:
             return False
         except Exception:  # noqa: BLE001 - which a check finds again, and can say where
             return True
         return True
 
-    def step(
+    def call(
         self, case: Case, *, rows: int = 3, inputs: Tensors = (), bias: bool = True, dtype: torch.dtype = torch.float64
-    ) -> OperationStep:
-        """The operation as the rule sees it."""
-        compute = case.compute(bias=bias, dtype=dtype)
-        given = inputs or case.inputs(rows, dtype)
-        step = step_of(compute, *given)
-        return reference_of(compute, step, *map(_elsewhere, given)) if self.compares else step
+    ) -> Called:
+        """A call of the operation, as the rule sees it."""
+        return Called.of(case, case.compute(bias=bias, dtype=dtype), inputs or case.inputs(rows, dtype), compares=self.compares)
+
+    def calls(self, *, bias: bool = True) -> Iterator[Called]:
+        """A call of each operation that the rule is for."""
+        return (self.call(case, bias=bias) for case in self.cases)
 
     def raw(self, step: OperationStep, given: Tensor) -> Any:
         """What the function itself returns, given what is carried at the output; see :func:`carried`."""
         if self.returns == "shares":
             return self.spec.function(step, **self.parameters)
         relevance = self.spec.carries == "relevance" and self.spec.takes == "relevance"
-        found = self.spec.function(step, given * step.output if relevance else given, **self.parameters)
+        found = self.spec.function(step, given * step.output if relevance else given.clone(), **self.parameters)
         step.forget()
         return found
 
-    def handed(self, step: OperationStep, given: Tensor) -> Tensors:
+    def handed(self, call: Called, given: Tensor) -> Tensors:
         """What each operand gets: relevance, or of rules that carry something else, that."""
-        returned = self.raw(step, given)
-        times = step.inputs if self.spec.carries == "relevance" else (1.0,) * len(step.inputs)
+        returned = self.raw(call.step, given)
+        times = call.inputs if self.shares_relevance else (1.0,) * len(call.inputs)
         if self.returns == "shares":
-            own = step.vjps(given)
-            return tuple(x * (share * g) for x, share, g in zip(times, returned, own, strict=True))
+            return tuple(x * (share * g) for x, share, g in zip(times, returned, call.own(given), strict=True))
         if self.returns == "cotangent":
-            returned = step.vjps(returned)
+            returned = call.own(returned)
         each = returned if isinstance(returned, tuple) else (returned,)
         if self.returns == "relevance":
             return each
         return tuple(x * q for x, q in zip(times, each, strict=True))
 
-    def engine(self, case: Case, given: Tensor, *inputs: Tensor, bias: bool = True) -> Tensors:
+    def engine(self, call: Called, given: Tensor) -> Tensors:
         """The same by a backward pass through the operation, as models are explained."""
-        compute = case.compute(bias=bias)
         rules = rewriter(self.spec, dict(self.options))
-        if self.compares:
-            with torch.no_grad(), rules.recording(compute, lambda hook: hook) as gate:
-                compute(*(gate(_elsewhere(x)) for x in inputs))
-        leaves = [x.detach().clone().requires_grad_() for x in inputs]
-        with torch.enable_grad(), rules.active(compute, lambda hook: hook) as gate:
-            output = compute(*map(gate, leaves))
-            return torch.autograd.grad(output, leaves, given, allow_unused=True, materialize_grads=True)
-
-
-def _elsewhere(x: Tensor) -> Tensor:
-    """The input of the reference: positive where x is, and near no x."""
-    return x.flip(-1) * 0.7 + 0.1
+        leaves = [x.detach().clone().requires_grad_() for x in call.inputs]
+        with torch.enable_grad():
+            if self.compares:
+                with rules.recording(call.compute, lambda hook: hook) as gate:
+                    call.compute(*(gate(elsewhere(x).requires_grad_()) for x in call.inputs))
+            with rules.active(call.compute, lambda hook: hook) as gate:
+                output = call.compute(*map(gate, leaves))
+                if not output.requires_grad:  # taken for a constant
+                    return tuple(map(torch.zeros_like, leaves))
+                return torch.autograd.grad(output, leaves, given, allow_unused=True, materialize_grads=True)
 
 
 def carried(step: OperationStep, seed: int = 5) -> Tensor:
@@ -111,11 +112,6 @@ def carried(step: OperationStep, seed: int = 5) -> Tensor:
     return points(*step.output.shape, seed=seed).to(step.output.dtype)
 
 
-def total(handed: Tensors, batch: int) -> Tensor:
-    """The sum over an example's entries, of all operands."""
-    return sum((h.reshape(batch, -1).sum(1) for h in handed), torch.zeros(batch, dtype=torch.float64))
-
-
-def every_case(s: RuleSubject) -> Iterator[tuple[Case, OperationStep]]:
-    """Each operation that the rule is for, and its step."""
-    return ((case, s.step(case)) for case in s.cases)
+def total(handed: Tensors) -> Tensor:
+    """The sum over each example's entries, of all operands."""
+    return torch.stack([h.flatten(1).sum(1) for h in handed]).sum(0)

@@ -1,0 +1,11 @@
+"""Every promise of the declarations of methods of propagation, by attrkit's own conformance kit."""
+
+from __future__ import annotations
+
+from attrkit.testing import conformance
+
+test_lrp = conformance("lrp")
+test_deeplift = conformance("deeplift")
+test_deeplift_shap = conformance("deeplift_shap")
+test_guided_backprop = conformance("guided_backprop")
+test_deconvnet = conformance("deconvnet")
