@@ -318,7 +318,7 @@ FORMS: dict[str, Form] = {
         Where.INPUT,
         _LIME,
         constructor="interpretable_model similarity_func perturb_func",
-        defaults={"n_samples": 25, **_ONE},
+        defaults={"n_samples": 25, "standardise": False, **_ONE},
         scores=True,
         multiplies=False,
         parents="LimeBase",

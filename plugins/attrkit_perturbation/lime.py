@@ -34,7 +34,7 @@ def lime(
     kernel_width: float = 1.0,
     kernel_space: Literal["site", "features"] = "site",
     surrogate: Any = "lasso",
-    standardise: bool = False,
+    standardise: bool = True,
     interpretable_model: Any = None,
     similarity_func: Callable[..., Any] | None = None,
     perturb_func: Callable[..., Any] | None = None,

@@ -27,6 +27,7 @@ def _kept(output: Tensor, total: Tensor, stabilizer: Stabilizer) -> Tensor:
     returns=unless_spread("cotangent"),
     all_outputs=looks_at_all("epsilon"),
     sees_inputs=False,
+    conserves="without_bias",
     references=("doi:10.1371/journal.pone.0130140",),
 )
 def epsilon(
@@ -53,6 +54,7 @@ def epsilon(
     takes="quotient",
     returns="cotangent",
     sees_inputs=False,
+    conserves="without_bias",
     references=("doi:10.1371/journal.pone.0130140",),
 )
 def norm(step: Step, carried: Tensor, *, stabilizer: Stabilizer = RELATIVE) -> Tensor:
@@ -68,6 +70,7 @@ def norm(step: Step, carried: Tensor, *, stabilizer: Stabilizer = RELATIVE) -> T
     "gamma",
     returns=unless_spread("quotient"),
     all_outputs=looks_at_all("stabilizer"),
+    conserves="without_bias",
     references=("doi:10.1007/978-3-030-28954-6_10", "doi:10.1186/s13640-021-00558-5"),
 )
 def gamma(
@@ -132,6 +135,7 @@ def _reweighted(
     "gamma_positive",
     returns=unless_spread("quotient"),
     all_outputs=False,
+    conserves="without_bias",
     references=("doi:10.1007/978-3-030-28954-6_10",),
 )
 def gamma_positive(
@@ -159,6 +163,7 @@ def gamma_positive(
     "weights_plus",
     returns=unless_spread("quotient"),
     all_outputs=False,
+    conserves="without_bias",
     references=("doi:10.1016/j.patcog.2016.11.008",),
 )
 def weights_plus(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE, bias: Bias = "absorb") -> Tensor:

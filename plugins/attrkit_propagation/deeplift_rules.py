@@ -31,7 +31,11 @@ def _ratio(rise: Tensor, run: Tensor, eps: float, instead: Callable[[], Tensor])
 
 
 @rule(
-    "rescale", operations={"activation", "arithmetic", "abs", "module"}, carries="multiplier", references=("arXiv:1704.02685",)
+    "rescale",
+    operations={"activation", "arithmetic", "abs", "module"},
+    carries="multiplier",
+    conserves="yes",
+    references=("arXiv:1704.02685",),
 )
 def rescale(step: Step, multiplier: Tensor, *, eps: float = 1e-10) -> Tensor:
     """Scale by the output's change per change of the input.
@@ -42,7 +46,14 @@ def rescale(step: Step, multiplier: Tensor, *, eps: float = 1e-10) -> Tensor:
     return multiplier * _slope(step, eps)
 
 
-@rule("reveal_cancel", operations={"activation", "module"}, carries="multiplier", joins=True, references=("arXiv:1704.02685",))
+@rule(
+    "reveal_cancel",
+    operations={"activation", "module"},
+    carries="multiplier",
+    joins=True,
+    conserves="yes",
+    references=("arXiv:1704.02685",),
+)
 def reveal_cancel(step: Step, multiplier: Tensor, *, eps: float = 1e-10) -> Tensor:
     """Treat positive and negative contributions to the input apart, so that those which cancel are seen.
 
@@ -77,7 +88,7 @@ def _negative(w: Tensor) -> Tensor:
     return (-w).clamp(min=0)
 
 
-@rule("largest", operations={"max_pool", "max"}, carries="multiplier", references=("arXiv:1704.02685",))
+@rule("largest", operations={"max_pool", "max"}, carries="multiplier", conserves="yes", references=("arXiv:1704.02685",))
 def largest(step: Step, multiplier: Tensor, *, eps: float = 1e-10) -> Tensor:
     """Share the change of a maximum between where it is and where it was.
 
@@ -134,7 +145,7 @@ def _change(x: Tensor, r: Tensor) -> Tensor:
     return torch.where(x == r, 0, x - r)
 
 
-@rule("softmax_composite", operations={"softmax"}, carries="multiplier", references=("arXiv:1704.02685",))
+@rule("softmax_composite", operations={"softmax"}, carries="multiplier", conserves="yes", references=("arXiv:1704.02685",))
 def softmax_composite(step: Step, multiplier: Tensor, *, eps: float = 1e-6) -> Tensor:
     """Exponentials and the reciprocal of their sum by rescale, the product of both by averages: exact for every change.
 
@@ -148,7 +159,9 @@ def softmax_composite(step: Step, multiplier: Tensor, *, eps: float = 1e-6) -> T
     return softmax.back((multiplier * (1 / total + 1 / before) / 2 - shared) * slope)
 
 
-@rule("log_softmax_composite", operations={"log_softmax"}, carries="multiplier", references=("arXiv:1704.02685",))
+@rule(
+    "log_softmax_composite", operations={"log_softmax"}, carries="multiplier", conserves="yes", references=("arXiv:1704.02685",)
+)
 def log_softmax_composite(step: Step, multiplier: Tensor, *, eps: float = 1e-6) -> Tensor:
     """Entries less the logarithm of the sum of their exponentials, each function by rescale.
 
@@ -163,7 +176,11 @@ def log_softmax_composite(step: Step, multiplier: Tensor, *, eps: float = 1e-6) 
 
 
 @rule(
-    "averaged", operations={"bilinear"}, carries="multiplier", references=("arXiv:1704.02685", "doi:10.1038/s41467-022-31384-3")
+    "averaged",
+    operations={"bilinear"},
+    carries="multiplier",
+    conserves="yes",
+    references=("arXiv:1704.02685", "doi:10.1038/s41467-022-31384-3"),
 )
 def averaged(step: Step, multiplier: Tensor) -> Tensors:
     """Each factor's change counts with the mean of the other's two values, which makes products add up exactly.

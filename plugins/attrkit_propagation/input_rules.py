@@ -13,7 +13,7 @@ from attrkit_propagation.bias import Bias, counted, spread
 from attrkit_propagation.stabilizer import RELATIVE, Stabilizer, looks_at_all, stabilized, stabilized_sum
 
 
-@rule("flat", all_outputs=False, references=("doi:10.1371/journal.pone.0130140", "arXiv:1902.10178"))
+@rule("flat", all_outputs=False, conserves="yes", references=("doi:10.1371/journal.pone.0130140", "arXiv:1902.10178"))
 def flat(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE) -> Tensor:
     """Share equally among all inputs that an output reads, whatever their values. A bias has no part.
 
@@ -23,7 +23,7 @@ def flat(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE) ->
     return step.evenly(relevance.div_(stabilized_sum(step.reads(), stabilizer)))
 
 
-@rule("wsquare", all_outputs=False, references=("doi:10.1016/j.patcog.2016.11.008",))
+@rule("wsquare", all_outputs=False, conserves="without_bias", references=("doi:10.1016/j.patcog.2016.11.008",))
 def wsquare(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE, bias: Bias = "absorb") -> Tensor:
     """Share by squared weights, for inputs that may have any value.
 
@@ -62,7 +62,7 @@ def _negative(w: Tensor) -> Tensor:
     return (-w).clamp_(min=0)
 
 
-@rule("zbox", all_outputs=looks_at_all("stabilizer"), references=("doi:10.1016/j.patcog.2016.11.008",))
+@rule("zbox", all_outputs=looks_at_all("stabilizer"), conserves="yes", references=("doi:10.1016/j.patcog.2016.11.008",))
 def zbox(
     step: Step,
     relevance: Tensor,

@@ -192,7 +192,7 @@ def by_gradient(step: Step, relevance: Tensor, *, epsilon: float = 1e-9) -> Tens
     return relevance / stabilized(step.output, epsilon)
 
 
-@rule("unchanged", operations={"any"})
+@rule("unchanged", operations={"any"}, conserves="yes")
 def unchanged(step: Step, relevance: Tensor) -> Tensor:
     """Hand relevance at the output to the input, whatever the operation is."""
     if sum(step.live) > 1 or relevance.shape != step.input.shape:

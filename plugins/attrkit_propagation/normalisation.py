@@ -11,6 +11,7 @@ from attrkit.protocols import Step
     operations={"norm"},
     takes="quotient",
     returns="quotient",
+    conserves="without_bias",
     references=("arXiv:2202.07304", "arXiv:2402.05602"),
 )
 def layer_norm_identity(step: Step, carried: Tensor) -> Tensor:

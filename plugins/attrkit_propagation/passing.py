@@ -10,6 +10,7 @@ from attrkit.protocols import Step
     "pass",
     operations={"activation", "arithmetic", "norm", "batch_norm", "module"},
     identity=True,
+    conserves="yes",
     references=("doi:10.1371/journal.pone.0130140",),
 )
 def passing(step: Step, relevance: Tensor) -> Tensor:  # noqa: ARG001 - a rule takes the step

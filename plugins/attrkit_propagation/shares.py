@@ -26,7 +26,7 @@ def stop(step: Step) -> Shares:
     return (0.0,) * len(step.inputs)
 
 
-@rule("uniform", operations={"bilinear", "pow"}, returns="shares", references=("arXiv:2402.05602",))
+@rule("uniform", operations={"bilinear", "pow"}, returns="shares", conserves="yes", references=("arXiv:2402.05602",))
 def uniform(step: Step) -> Shares:
     """Share the relevance of a product equally among its factors; a power has as many as its exponent says."""
     if not step.degree:
@@ -46,7 +46,7 @@ def one_operand(step: Step, *, operand: Literal[0, 1, 2] = 0) -> Shares:
     return tuple(float(i == operand) for i in range(len(step.inputs)))
 
 
-@rule("gated", operations={"mul"}, returns="shares", references=("arXiv:1706.07206", "arXiv:1909.12114"))
+@rule("gated", operations={"mul"}, returns="shares", conserves="yes", references=("arXiv:1706.07206", "arXiv:1909.12114"))
 def gated(step: Step) -> Shares:
     """Hand all of it to the signal, none to the gate that it is multiplied by; half to each where neither is more of a gate.
 
@@ -70,7 +70,7 @@ def attention(step: Step) -> Shares:  # noqa: ARG001 - a rule takes the step
     return 0.25, 0.25, 0.5
 
 
-@rule("attention_cp", operations={"sdpa"}, returns="shares", references=("arXiv:2202.07304",))
+@rule("attention_cp", operations={"sdpa"}, returns="shares", conserves="yes", references=("arXiv:2202.07304",))
 def attention_cp(step: Step) -> Shares:  # noqa: ARG001 - a rule takes the step
     """Conservative propagation: attention weights are constants, and values get everything."""
     return 0.0, 0.0, 1.0

@@ -65,7 +65,13 @@ def _mixed(step: Step) -> bool:
     return bool(step.input.amin() < 0)
 
 
-@rule("zplus", returns=unless_spread("quotient"), all_outputs=False, references=("doi:10.1016/j.patcog.2016.11.008",))
+@rule(
+    "zplus",
+    returns=unless_spread("quotient"),
+    all_outputs=False,
+    conserves="without_bias",
+    references=("doi:10.1016/j.patcog.2016.11.008",),
+)
 def zplus(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE, bias: Bias = "absorb") -> Tensor:
     """Share by positive contributions alone, as alphabeta does with alpha 1 and beta 0.
 
@@ -78,14 +84,20 @@ def zplus(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE, b
     return gains.relevance(share, added) if bias == "distribute" else gains.quotient(share)
 
 
-@rule("excitation", returns="quotient", all_outputs=False, references=("arXiv:1608.00507",))
+@rule("excitation", returns="quotient", all_outputs=False, conserves="yes", references=("arXiv:1608.00507",))
 def excitation(step: Step, relevance: Tensor) -> Tensor:
     """Share by positive contributions alone, without bias or stabiliser: probabilities of who won, from above."""
     found: Tensor = zplus(step, relevance, stabilizer=0.0, bias="zero")
     return found
 
 
-@rule("alphabeta", returns=unless_spread("quotient"), all_outputs=False, references=("doi:10.1371/journal.pone.0130140",))
+@rule(
+    "alphabeta",
+    returns=unless_spread("quotient"),
+    all_outputs=False,
+    conserves="without_bias",
+    references=("doi:10.1371/journal.pone.0130140",),
+)
 def alphabeta(
     step: Step,
     relevance: Tensor,

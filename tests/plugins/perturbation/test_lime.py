@@ -87,7 +87,8 @@ def test_coefficients_are_those_of_the_definition(explain, case, surrogate):
         return 300 * net(*tensors)  # larger than what the lasso takes away
 
     expected, r2 = by_definition(model, x, baselines, masks, z, theirs)
-    found = explain(model, x if len(x) > 1 else x[0], "lime", baselines=baselines if len(x) > 1 else baselines[0],
+    found = explain(model, x if len(x) > 1 else x[0], "lime", standardise=False,
+                        baselines=baselines if len(x) > 1 else baselines[0],
                     feature_mask=masks, n_samples=40, design=planned(z), surrogate=ours)  # fmt: skip
     torch.testing.assert_close(found.details["scores"], expected, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(found.details["r2"], r2, rtol=1e-8, atol=1e-8)
@@ -105,7 +106,8 @@ def test_kernels(explain, kernel, width, baseline):
     z = coalitions(30, 6)
     z[1] = False  # of which zero makes a vector without direction
     expected, _ = by_definition(model, (x,), (reference,), (torch.arange(6)[None],), z, SURROGATES["ridge"][1], kernel, width)
-    found = explain(model, x, "lime", baselines=reference, kernel=kernel, kernel_width=width, n_samples=30, design=planned(z),
+    found = explain(model, x, "lime", standardise=False,
+                        baselines=reference, kernel=kernel, kernel_width=width, n_samples=30, design=planned(z),
                     surrogate=SURROGATES["ridge"][0])  # fmt: skip
     torch.testing.assert_close(found.details["scores"], expected, rtol=1e-8, atol=1e-8)
 
@@ -119,7 +121,8 @@ def test_distances_between_vectors_of_features(explain, kernel, width):
         return math.exp(-(d**2) / (2 * width**2))
 
     w = [weight(row) for row in z]
-    found = explain(model, x, "lime", target=1, kernel=kernel, kernel_width=width, kernel_space="features", n_samples=30,
+    found = explain(model, x, "lime", standardise=False,
+                        target=1, kernel=kernel, kernel_width=width, kernel_space="features", n_samples=30,
                     design=planned(z), surrogate={"ridge": {"alpha": 0.5}})  # fmt: skip
     for i in range(2):
         y = model(torch.where(z, x[i], 0.0))[:, 1].detach().numpy()
@@ -142,7 +145,8 @@ def test_positions_that_belong_to_no_feature_count_in_the_distance(explain):
             .fit(z.double().numpy(), changed.prod(1).numpy(), sample_weight=(-(d**2) / 2).exp().numpy())
         )
         seen.append(torch.from_numpy(peer.coef_))
-    found = explain(lambda x: x.prod(1), x, "lime", baselines=reference, feature_mask=mask, surrogate="ridge", n_samples=20,
+    found = explain(lambda x: x.prod(1), x, "lime", standardise=False,
+                        baselines=reference, feature_mask=mask, surrogate="ridge", n_samples=20,
                     design=planned(z))  # fmt: skip
     torch.testing.assert_close(found.details["scores"], torch.stack(seen), rtol=1e-8, atol=1e-8)
     assert bool((found.values["x"][:, 1] == 0).all())
@@ -153,7 +157,8 @@ def test_features_that_make_no_difference_to_an_example_are_left_out_of_its_fit(
     x[1, 2] = 0  # as the baseline
     mask = torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 1, 0]])  # the third example has two features
     z = coalitions(30, 4)
-    found = explain(lambda x: x.prod(1) + x.sum(1), x, "lime", feature_mask=mask, surrogate="least_squares", n_samples=30,
+    found = explain(lambda x: x.prod(1) + x.sum(1), x, "lime", standardise=False,
+                        feature_mask=mask, surrogate="least_squares", n_samples=30,
                     design=planned(z), kernel="hamming", kernel_width=0.4)  # fmt: skip
     w = torch.exp(-((~z).double().mean(1) ** 2) / (2 * 0.4**2)).numpy()
     for i, those in enumerate([[0, 1, 2, 3], [0, 1, 3], [0, 1]]):
@@ -171,7 +176,7 @@ def test_one_value_for_the_whole_batch(explain):
     peer = (
         linear().Ridge(alpha=1.0).fit(z.numpy(), (changed**3).sum((1, 2)).numpy(), sample_weight=torch.exp(-(d**2) / 2).numpy())
     )
-    found = explain(lambda x: (x**3).sum(), x, "lime", surrogate="ridge", n_samples=25, design=planned(z))
+    found = explain(lambda x: (x**3).sum(), x, "lime", standardise=False, surrogate="ridge", n_samples=25, design=planned(z))
     assert found.values["x"].shape == (1, 4)
     torch.testing.assert_close(found.values["x"][0], torch.from_numpy(peer.coef_), rtol=1e-8, atol=1e-8)
     assert found.details["r2"].shape == (1,)
@@ -180,7 +185,9 @@ def test_one_value_for_the_whole_batch(explain):
 def test_integers_stay_integers(explain):
     model, ids, z = built(Tokens), torch.tensor([[1, 2, 3], [5, 6, 10], [4, 4, 4]]), coalitions(20, 3)
     expected, _ = by_definition(model, (ids,), (torch.full_like(ids, 2),), (torch.arange(3)[None],), z, SURROGATES["ridge"][1])
-    found = explain(model, ids, "lime", baselines=2, surrogate={"ridge": {"alpha": 0.5}}, n_samples=20, design=planned(z))
+    found = explain(
+        model, ids, "lime", standardise=False, baselines=2, surrogate={"ridge": {"alpha": 0.5}}, n_samples=20, design=planned(z)
+    )
     here = torch.tensor([[True, False, True], [True] * 3, [True] * 3])  # the second token of the first is the baseline
     got = found.details["scores"]
     torch.testing.assert_close(got[1:], expected[1:], rtol=1e-8, atol=1e-8)
@@ -203,7 +210,9 @@ def test_captum_from_the_same_masks(name):
     masks = iter(z.long()[:, None])
     peer = captum.Lime(model, getattr(linear_model, name)(**options), perturb_func=lambda x, **_: next(masks))
     expected = peer.attribute(x, target=1, feature_mask=mask, n_samples=40)
-    found = attrkit.explain(model, x, "lime", target=1, feature_mask=mask, n_samples=40, design=planned(z), surrogate=ours)
+    found = attrkit.explain(
+        model, x, "lime", standardise=False, target=1, feature_mask=mask, n_samples=40, design=planned(z), surrogate=ours
+    )
     torch.testing.assert_close(found.values["x"].float(), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -218,13 +227,15 @@ def test_samples_are_seeded_and_the_first_is_the_example():
         return x.prod(1)
 
     x = draw(1, 5)
-    first = attrkit.explain(model, x, "lime", n_samples=20, internal_batch_size=50, surrogate="ridge")
+    first = attrkit.explain(model, x, "lime", standardise=False, n_samples=20, internal_batch_size=50, surrogate="ridge")
     assert bool((torch.cat(seen) == x).all(1).any())
-    again = attrkit.explain(model, x, "lime", n_samples=20, surrogate="ridge")
-    other = attrkit.explain(model, x, "lime", n_samples=20, surrogate="ridge", seed=1)
+    again = attrkit.explain(model, x, "lime", standardise=False, n_samples=20, surrogate="ridge")
+    other = attrkit.explain(model, x, "lime", standardise=False, n_samples=20, surrogate="ridge", seed=1)
     assert torch.equal(first.values["x"], again.values["x"])
     assert not torch.equal(first.values["x"], other.values["x"])
-    batched = attrkit.explain(model, torch.cat([draw(1, 5, seed=3), x]), "lime", n_samples=20, surrogate="ridge")
+    batched = attrkit.explain(
+        model, torch.cat([draw(1, 5, seed=3), x]), "lime", standardise=False, n_samples=20, surrogate="ridge"
+    )
     torch.testing.assert_close(batched.values["x"][1:], first.values["x"])
 
 
@@ -238,7 +249,7 @@ def test_the_share_of_features_that_are_there():
 
 
 def test_few_features_are_not_evaluated_twice():
-    asked = attrkit.explain(lambda x: x.prod(1), draw(1, 3), "lime", n_samples=500, surrogate="ridge")
+    asked = attrkit.explain(lambda x: x.prod(1), draw(1, 3), "lime", standardise=False, n_samples=500, surrogate="ridge")
     assert asked.details["evaluations"] == 8
     assert asked.details["samples"] == 500
 
@@ -248,7 +259,8 @@ def test_a_background_takes_turns(explain):
     changed = torch.where(z[:, None], x, rows[torch.arange(30) % 5][:, None])
     d = (x - changed).norm(dim=2)
     for given in ({"background": rows}, {"replacement": {"background": {"data": rows}}}):
-        found = explain(lambda x: x.prod(1), x, "lime", n_samples=30, design=planned(z), kernel="euclidean", kernel_width=2.0,
+        found = explain(lambda x: x.prod(1), x, "lime", standardise=False,
+                            n_samples=30, design=planned(z), kernel="euclidean", kernel_width=2.0,
                         surrogate="ridge", **given)  # fmt: skip
         for i in range(2):
             w = torch.exp(-(d[:, i] ** 2) / 8).numpy()
@@ -259,7 +271,9 @@ def test_a_background_takes_turns(explain):
 
 def test_fewer_samples_than_features(explain):
     x, z = draw(1, 12), coalitions(6, 12)
-    found = explain(lambda x: x.prod(1) + x.sum(1), x, "lime", n_samples=6, design=planned(z), surrogate="least_squares")
+    found = explain(
+        lambda x: x.prod(1) + x.sum(1), x, "lime", standardise=False, n_samples=6, design=planned(z), surrogate="least_squares"
+    )
     changed = torch.where(z, x, 0.0)
     scores, intercept = found.values["x"][0], found.details["intercept"]
     torch.testing.assert_close(z.double() @ scores + intercept, changed.prod(1) + changed.sum(1), rtol=1e-9, atol=1e-9)
@@ -268,7 +282,7 @@ def test_fewer_samples_than_features(explain):
 
 
 def test_nothing_to_explain(explain):
-    found = explain(lambda x: x.sum(1), torch.zeros(2, 3), "lime")
+    found = explain(lambda x: x.sum(1), torch.zeros(2, 3), "lime", standardise=False)
     assert bool((found.values["x"] == 0).all())
     assert found.details["intercept"].tolist() == [0, 0]
     assert found.details["r2"].tolist() == [1, 1]
@@ -288,17 +302,19 @@ def test_an_interrupt_leaves_the_surrogate_of_the_first_samples(own):
     design = {"perturb_func": lambda x, **_: next(masks)} if own else {"design": planned(z)}
     given = dict(surrogate="ridge", kernel="hamming", internal_batch_size=16)
     with pytest.warns(AttrkitWarning, match="interrupted after .* of 60 evaluations; the estimate is made of these"):
-        found = attrkit.explain(model, x, "lime", n_samples=60, **design, **given)
+        found = attrkit.explain(model, x, "lime", standardise=False, n_samples=60, **design, **given)
     samples = found.details["samples"]
     assert 2 <= samples < 60
-    again = attrkit.explain(lambda x: x.prod(1) + x.sum(1), x, "lime", n_samples=samples, design=planned(z[:samples]), **given)
+    again = attrkit.explain(
+        lambda x: x.prod(1) + x.sum(1), x, "lime", standardise=False, n_samples=samples, design=planned(z[:samples]), **given
+    )
     if not own:
         torch.testing.assert_close(found.values["x"], again.values["x"])
     assert bool(found.values["x"].isfinite().all())
 
 
 def test_an_empty_batch(explain):
-    found = explain(lambda x: x.sum(1), draw(0, 4), "lime", n_samples=20)
+    found = explain(lambda x: x.sum(1), draw(0, 4), "lime", standardise=False, n_samples=20)
     assert found.values["x"].shape == (0, 4)
 
 
@@ -313,9 +329,9 @@ def test_a_layer_and_a_neuron(explain):
         model[2:], (hidden,), (torch.full_like(hidden, 0.1),), (torch.arange(6)[None],), z, SURROGATES["ridge"][1]
     )
     given = dict(n_samples=40, design=planned(z), surrogate={"ridge": {"alpha": 0.5}})
-    found = explain(model, x, "lime", layer="1", baselines=0.1, target=2, **given)
+    found = explain(model, x, "lime", standardise=False, layer="1", baselines=0.1, target=2, **given)
     torch.testing.assert_close(found.values["1"], expected[:, 2], rtol=1e-8, atol=1e-8)
-    found = explain(model, x, "lime", layer="1", neuron=3, **{**given, "design": planned(coalitions(40, 5))})
+    found = explain(model, x, "lime", standardise=False, layer="1", neuron=3, **{**given, "design": planned(coalitions(40, 5))})
     expected, _ = by_definition(lambda x: model[:2](x)[:, 3], (x,), (torch.zeros_like(x),), (torch.arange(5)[None],),
                                 coalitions(40, 5), SURROGATES["ridge"][1])  # fmt: skip
     torch.testing.assert_close(found.values["input"], expected[:, 0], rtol=1e-8, atol=1e-8)
@@ -323,7 +339,7 @@ def test_a_layer_and_a_neuron(explain):
 
 def test_a_linear_model_is_found_exactly(explain):
     w, x = draw(6), draw(3, 6)
-    found = explain(lambda x: x @ w + 2, x, "lime", surrogate="least_squares", n_samples=60)
+    found = explain(lambda x: x @ w + 2, x, "lime", standardise=False, surrogate="least_squares", n_samples=60)
     torch.testing.assert_close(found.values["x"], x * w, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.details["intercept"], torch.full((3,), 2.0).double(), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.details["r2"], torch.ones(3).double())
@@ -350,7 +366,7 @@ def test_coefficients_that_are_all_zero_are_warned_about():
     with pytest.warns(
         AttrkitWarning, match="lime: all coefficients are 0 for 2 of 6 outputs, .* use standardise=True"
     ) as caught:
-        found = attrkit.explain(model, draw(2, 4), "lime", n_samples=50)
+        found = attrkit.explain(model, draw(2, 4), "lime", standardise=False, n_samples=50)
     assert len(caught) == 1
     assert len(found.warnings) == 1
     assert bool((found.values["x"][:, 0] == 0).all())
@@ -366,13 +382,22 @@ def test_standard_errors_cover_what_all_coalitions_would_give(surrogate):
 
     every = torch.tensor(list(itertools.product([False, True], repeat=6)))
     many = 300
-    whole = attrkit.explain(model, x, "lime", n_samples=65, design=planned(torch.cat([every[-1:], every])), kernel="hamming",
+    whole = attrkit.explain(model, x, "lime", standardise=False,
+                        n_samples=65, design=planned(torch.cat([every[-1:], every])), kernel="hamming",
                             kernel_width=0.7, surrogate="least_squares" if surrogate == "least_squares"
                             else {"ridge": {"alpha": 2.0 * 64 / many}})  # fmt: skip
     exact, inside, ratio = whole.values["x"], [], []
     for seed in range(120):
         found = attrkit.explain(
-            model, x, "lime", n_samples=many, kernel="hamming", kernel_width=0.7, surrogate=surrogate, seed=seed
+            model,
+            x,
+            "lime",
+            standardise=False,
+            n_samples=many,
+            kernel="hamming",
+            kernel_width=0.7,
+            surrogate=surrogate,
+            seed=seed,
         )
         off = (found.values["x"] - exact).abs()
         inside.append(off <= 1.98 * found.errors["x"])
@@ -385,7 +410,7 @@ def test_standard_errors_cover_what_all_coalitions_would_give(surrogate):
 
 def test_no_errors_for_a_lasso_or_a_surrogate_of_the_caller_s(explain):
     for surrogate in ("lasso", lambda z, y, w: (z.new_ones(z.shape[1], y.shape[1]), y[0])):
-        assert not explain(lambda x: x.sum(1), draw(1, 3), "lime", n_samples=20, surrogate=surrogate).errors
+        assert not explain(lambda x: x.sum(1), draw(1, 3), "lime", standardise=False, n_samples=20, surrogate=surrogate).errors
 
 
 # Messages.
@@ -415,11 +440,13 @@ def test_no_errors_for_a_lasso_or_a_surrogate_of_the_caller_s(explain):
 def test_messages(explain, given, error, message):
     model = torch.nn.Sequential(built(mlp), torch.nn.Hardtanh()).double()
     with pytest.raises(error, match=message):
-        explain(model, draw(2, 6), "lime", target=0, **{"n_samples": 20, **given})
+        explain(model, draw(2, 6), "lime", standardise=False, target=0, **{"n_samples": 20, **given})
 
 
 def test_a_narrow_kernel_sees_the_example_alone():
-    found = attrkit.explain(lambda x: x.prod(1), draw(1, 3), "lime", kernel="euclidean", kernel_width=1e-200, surrogate="ridge")
+    found = attrkit.explain(
+        lambda x: x.prod(1), draw(1, 3), "lime", standardise=False, kernel="euclidean", kernel_width=1e-200, surrogate="ridge"
+    )
     assert bool((found.values["x"].abs() < 1e-20).all())
     torch.testing.assert_close(found.details["intercept"], draw(1, 3).prod(1))
 
@@ -430,11 +457,13 @@ def test_distances_that_are_not_finite(kernel):
         return x.isinf().double().sum(1)
 
     with pytest.raises(UsageError, match=f"kernel='{kernel}' compares values that are not all finite; use kernel='hamming'"):
-        attrkit.explain(model, draw(1, 3), "lime", baselines=math.inf, kernel=kernel)
-    found = attrkit.explain(model, draw(1, 3), "lime", baselines=math.inf, kernel="hamming", surrogate="least_squares")
+        attrkit.explain(model, draw(1, 3), "lime", standardise=False, baselines=math.inf, kernel=kernel)
+    found = attrkit.explain(
+        model, draw(1, 3), "lime", standardise=False, baselines=math.inf, kernel="hamming", surrogate="least_squares"
+    )
     torch.testing.assert_close(found.values["x"], -torch.ones(1, 3).double())
 
 
 def test_a_model_that_returns_nan():
     with pytest.raises(ModelError, match="the model returned NaN or infinity for"):
-        attrkit.explain(lambda x: (1 / x).sum(1), draw(1, 3), "lime", n_samples=20)
+        attrkit.explain(lambda x: (1 / x).sum(1), draw(1, 3), "lime", standardise=False, n_samples=20)

@@ -32,8 +32,8 @@ def test_coalitions_of_a_function_are_those_of_a_design(explain):
     model, x, z = built(mlp), draw(1, 6), coalitions(30, 4)
     given = dict(feature_mask=MASK, target=0, n_samples=30, surrogate="ridge")
     z[0] = True
-    ours = explain(model, x, "lime", **given, design=lambda count, size, generator: iter([z[1:]]))
-    theirs = explain(model, x, "lime", **given, perturb_func=in_turn(z))
+    ours = explain(model, x, "lime", standardise=False, **given, design=lambda count, size, generator: iter([z[1:]]))
+    theirs = explain(model, x, "lime", standardise=False, **given, perturb_func=in_turn(z))
     torch.testing.assert_close(theirs.values["input"], ours.values["input"])
     torch.testing.assert_close(theirs.errors["input"], ours.errors["input"])
     assert theirs.details["evaluations"] == len(z.unique(dim=0))
@@ -44,13 +44,19 @@ def test_each_example_has_coalitions_of_its_own(explain, mask):
     model, x, z = built(mlp), draw(3, 6), coalitions(60, 4)
     x[0, 2] = 0  # a feature that makes no difference there
     given = dict(target=1, surrogate="ridge", n_samples=20)
-    together = explain(model, x, "lime", feature_mask=mask, perturb_func=in_turn(z), **given)
+    together = explain(model, x, "lime", standardise=False, feature_mask=mask, perturb_func=in_turn(z), **given)
     assert together.details["evaluations"] <= 21
     for i in range(3):
         one = mask if len(mask) == 1 else mask[i : i + 1]
         whole = torch.cat([one, torch.arange(4)[None, :].expand(1, 4)], 1)[:, :6]
         alone = explain(
-            model, x[i : i + 1], "lime", feature_mask=whole, perturb_func=in_turn(_there(z[20 * i :], one)), **given
+            model,
+            x[i : i + 1],
+            "lime",
+            standardise=False,
+            feature_mask=whole,
+            perturb_func=in_turn(_there(z[20 * i :], one)),
+            **given,
         )
         torch.testing.assert_close(together.values["input"][i : i + 1], alone.values["input"], rtol=1e-9, atol=1e-12)
 
@@ -104,8 +110,8 @@ def test_a_similarity_function_is_as_good_as_the_kernel(explain, kernel, batch, 
         return dict(feature_mask=MASK, target=0, n_samples=20, surrogate="ridge", **more)
 
     model, x = built(mlp), draw(batch, 6)
-    ours = explain(model, x, "lime", kernel=kernel, kernel_width=0.7, **given())
-    theirs = explain(model, x, "lime", similarity_func=similarity, **given())
+    ours = explain(model, x, "lime", standardise=False, kernel=kernel, kernel_width=0.7, **given())
+    theirs = explain(model, x, "lime", standardise=False, similarity_func=similarity, **given())
     torch.testing.assert_close(theirs.values["input"], ours.values["input"], rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(theirs.details["r2"], ours.details["r2"], rtol=1e-8, atol=1e-10)
 
@@ -122,8 +128,10 @@ def test_one_value_for_the_batch_is_one_example(explain, kernel):
 
     x, z = draw(3, 4), coalitions(20, 4)
     given = dict(n_samples=20, surrogate="ridge")
-    ours = explain(lambda x: (x**3).sum(), x, "lime", kernel=kernel, perturb_func=in_turn(z), **given)
-    theirs = explain(lambda x: (x**3).sum(), x, "lime", similarity_func=similarity, perturb_func=in_turn(z), **given)
+    ours = explain(lambda x: (x**3).sum(), x, "lime", standardise=False, kernel=kernel, perturb_func=in_turn(z), **given)
+    theirs = explain(
+        lambda x: (x**3).sum(), x, "lime", standardise=False, similarity_func=similarity, perturb_func=in_turn(z), **given
+    )
     assert ours.values["x"].shape == (1, 4)
     torch.testing.assert_close(theirs.values["x"], ours.values["x"], rtol=1e-8, atol=1e-10)
     assert all(torch.equal(s, x) for s in seen)
@@ -203,6 +211,7 @@ def test_captum_with_functions(name, batch):
         {"interpretable_model": surrogate(**fitted[1])},
         {"interpretable_model": surrogate(**fitted[1]), "similarity_func": similarity},
     ):
-        found = attrkit.explain(model, x, "lime", baselines=0.25, kernel="euclidean", kernel_width=2.0, perturb_func=in_turn(z),
+        found = attrkit.explain(model, x, "lime", standardise=False,
+                            baselines=0.25, kernel="euclidean", kernel_width=2.0, perturb_func=in_turn(z),
                                 **given, **more)  # fmt: skip
         torch.testing.assert_close(next(iter(found.values.values())).float(), expected, rtol=1e-3, atol=2e-3)
