@@ -61,9 +61,10 @@ class Game:
         replacing = _replacing(problem, players, replacement, background)
         game = cls(problem, players, replacing)
         if isinstance(players, Features) and isinstance(replacing, tuple):
-            pairs = zip(problem.point, replacing, strict=True)
-            moved = players.totals(tuple(x != b for x, b in pairs)).any(0)
-            game.players = None if bool(moved.all()) else torch.nonzero(moved.cpu()).flatten()
+            moved = tuple(x != b for x, b in zip(problem.point, replacing, strict=True))
+            if not all(bool(m.all()) for m in moved):
+                matters = players.totals(moved).any(0)
+                game.players = None if bool(matters.all()) else torch.nonzero(matters.cpu()).flatten()
         return game
 
     @property

@@ -18,8 +18,9 @@ def _keys(coalitions: Tensor, draws: Tensor | None) -> Keys:
     if draws is not None:
         packed = np.concatenate([packed, draws.numpy().astype(np.int64)[:, None].view(np.uint8)], axis=1)
     if packed.shape[1] <= 8:
-        packed = np.pad(packed, ((0, 0), (0, 8 - packed.shape[1])))
-        return np.ascontiguousarray(packed).view(np.uint64).reshape(-1)
+        padded = np.zeros((len(packed), 8), np.uint8)
+        padded[:, : packed.shape[1]] = packed
+        return padded.view(np.uint64).reshape(-1)
     return np.ascontiguousarray(packed).view(f"S{packed.shape[1]}").reshape(-1)
 
 

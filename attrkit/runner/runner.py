@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -94,9 +94,10 @@ class Runner:
         self._check_moved(problem)
         ways = self._value_ways(problem, fresh=True)
         packing: Packing[Tensors] = self._packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
-        with tqdm(desc=self.progress, total=total, file=sys.stderr, disable=not self.progress) as bar:
+        with tqdm(desc=self.progress, total=total, file=sys.stderr) if self.progress else nullcontext() as bar:
             for group, pack in self._counted(packing.packs(Blocks(blocks), self.executor), "value", packing.n):
-                bar.update(len(group))
+                if bar is not None:
+                    bar.update(len(group))
                 yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
 
     def _value_ways(self, problem: Problem, *, fresh: bool = False) -> list[Evaluate]:

@@ -18,6 +18,7 @@ from attrkit.errors import UsageError
 
 _FEWEST = 16
 _FACTOR = 4
+_TRIES = 2
 _WORTHWHILE = 1.05  # how much cheaper a row must get for the search to go on
 _CPU_BYTES = 2**30
 _WITHIN = 2  # how much more than its output a function may keep
@@ -60,7 +61,8 @@ class Sizing:
     """The rows of the next pass over a batch of ``n`` examples. ``bound`` is a caller's, and is kept.
 
     Without a bound the size grows fourfold from pass to pass, and goes on with that in the next call, until a row is hardly any
-    cheaper or memory is at its cap.
+    cheaper or memory is at its cap. A size is tried twice before it is given up: other work on the machine may have slowed the
+    first pass.
     """
 
     n: int
@@ -68,7 +70,8 @@ class Sizing:
     device: torch.device
     rows: int = 0
     settled: bool = False
-    _best: float = 0.0  # rows per second
+    _best: tuple[float, int] = (0.0, 0)  # rows per second, and the size that had them
+    _failed: int = 0  # times that the size has not been faster
     _ceiling: int = 0  # rows that memory allows; 0 while that is unknown
 
     def __attrs_post_init__(self) -> None:
@@ -97,13 +100,16 @@ class Sizing:
             self._compare(rows / (self._now() - started))
 
     def _compare(self, speed: float) -> None:
-        """Go on growing, or settle on the size that was fastest."""
-        if speed >= self._best * _WORTHWHILE:
-            self._best = speed
+        """Go on growing, try again, or settle on the size that was fastest."""
+        fastest, _ = self._best
+        if speed >= fastest * _WORTHWHILE:
+            self._best, self._failed = (speed, self.rows), 0
             self._grow()
+        elif self._failed < _TRIES - 1:
+            self._failed += 1
         else:
             self.settled = True
-            self.rows = self.rows if speed > self._best else max(self.n, self.rows // _FACTOR)
+            self.rows = self.rows if speed > fastest else self._best[1]
 
     def _grow(self) -> None:
         larger = min(self.rows * _FACTOR, self._ceiling)

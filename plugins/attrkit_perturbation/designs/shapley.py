@@ -109,6 +109,7 @@ class _Strata:
     pairs: Tensor
 
     @classmethod
+    @lru_cache(64)
     def of(cls, count: int) -> "_Strata":
         found, n = [0], 1
         for s in range(1, count // 2 + 1):
@@ -118,21 +119,26 @@ class _Strata:
 
     def order(self, wanted: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The size of each pair, and its number among those of the size."""
-        wanted = min(wanted, int(self.pairs.sum()))
-        sizes = torch.arange(1, len(self.pairs))
-        every = torch.where(2 * sizes == self.count, 2, 1)  # in the middle there are half as many: every other round
-        low, high = 0, 2 * int(self.pairs.max())
-        while high - low > 1:
-            middle = (low + high) // 2
-            enough = int(torch.minimum(self.pairs[1:], -(-middle // every)).sum()) >= wanted
-            low, high = (low, middle) if enough else (middle, high)
-        rounds = torch.arange(high)[:, None]
-        there = (rounds % every == 0) & (rounds // every < self.pairs[1:])
-        key = torch.where(there, torch.rand(there.shape, generator=generator, dtype=torch.float64), 2)
+        numbers = _rounds(self.count, min(wanted, int(self.pairs.sum())))
+        key = torch.rand(numbers.shape, generator=generator, dtype=torch.float64).masked_fill_(numbers < 0, 2)
         by_key = key.argsort(1)
-        kept = torch.nonzero(there.gather(1, by_key))[:wanted]
-        size = sizes[by_key[kept[:, 0], kept[:, 1]]]
-        return size, kept[:, 0] // every[size - 1]
+        number = numbers.gather(1, by_key)
+        kept = number >= 0
+        return 1 + by_key[kept][:wanted], number[kept][:wanted]
+
+
+@lru_cache(16)
+def _rounds(count: int, wanted: int) -> Tensor:
+    """For each round, and each size from 1, the number of its pair among those of the size; -1 where it has none."""
+    pairs = _Strata.of(count).pairs[1:].tolist()
+    every = [2 if 2 * size == count else 1 for size in range(1, len(pairs) + 1)]  # in the middle are half as many pairs
+    low, high = 0, 2 * max(pairs)
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = sum(min(n, -(-middle // each)) for n, each in zip(pairs, every, strict=True)) >= wanted
+        low, high = (low, middle) if enough else (middle, high)
+    rounds, step = torch.arange(high)[:, None], torch.tensor(every)
+    return torch.where((rounds % step == 0) & (rounds // step < torch.tensor(pairs)), rounds // step, -1)
 
 
 @attrs.define

@@ -11,7 +11,7 @@ from attrkit import Estimate, Game, estimator
 from attrkit.errors import UsageError
 from attrkit_perturbation.asking.samples import Sample, averaged, covers, fixed, samples, warn_short
 from attrkit_perturbation.estimators.exact import enumerated
-from attrkit_perturbation.estimators.odd_kernel import OddKernel
+from attrkit_perturbation.estimators.odd_kernel import OddKernel, linear_part, odd_part
 
 _MOST = 4096  # pairs, whose covariance is factorised
 _FITTED = 256  # pairs that choose the kernel, at most
@@ -78,8 +78,11 @@ class _Data:
 
     def factor(self, kernel: OddKernel) -> Tensor | None:
         """The Cholesky factor of the covariance."""
-        covariance = kernel.covariance(self.z, self.z)
-        covariance.diagonal().add_(self.noise * (1 + kernel.tau))
+        return self.factor_of(kernel.covariance(self.z, self.z), kernel.tau)
+
+    def factor_of(self, covariance: Tensor, tau: float) -> Tensor | None:
+        """The Cholesky factor of a covariance, to which the noise is added in place; None where it has none."""
+        covariance.diagonal().add_(self.noise * (1 + tau))
         factor, failed = torch.linalg.cholesky_ex(covariance)
         return None if int(failed) else factor
 
@@ -129,6 +132,10 @@ class _Search:
     data: _Data
     share: Tensor
     _known: dict[tuple[int, int], float] = attrs.field(factory=dict)
+    _odd: dict[int, Tensor] = attrs.field(factory=dict)  # parts of the covariance, which only reaches change
+    _linear: Tensor = attrs.field(
+        init=False, default=attrs.Factory(lambda self: linear_part(self.data.z, self.data.z), takes_self=True)
+    )
 
     def kernel(self, place: tuple[int, int]) -> OddKernel:
         """The kernel at a place of the lattice."""
@@ -143,7 +150,10 @@ class _Search:
     def _cost(self, place: tuple[int, int]) -> float:
         if not (0 <= place[0] < len(_REACHES) and 0 <= place[1] < len(_TAUS)):
             return inf
-        factor = self.data.factor(self.kernel(place))
+        kernel = self.kernel(place)
+        if place[0] not in self._odd:
+            self._odd[place[0]] = odd_part(kernel.rho, self.data.z, self.data.z)
+        factor = self.data.factor_of(torch.add(self._linear, self._odd[place[0]], alpha=kernel.tau), kernel.tau)
         if factor is None:
             return inf
         y = torch.linalg.solve_triangular(factor, self.data.y, upper=False)

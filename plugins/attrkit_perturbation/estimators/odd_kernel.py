@@ -26,9 +26,7 @@ class OddKernel:
 
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
         """Between the values of coalitions of +1 and -1, shapes ``(k, features)`` and ``(n, features)``."""
-        angle = torch.atanh(self.rho)
-        product = torch.sinh((a * angle) @ b.T).mul_(self.tau / torch.sinh(angle.sum()))
-        return product.add_(a @ b.T, alpha=1 / a.shape[1])
+        return odd_part(self.rho, a, b).mul_(self.tau).add_(linear_part(a, b))
 
     def shapley(self, a: Tensor) -> Tensor:
         """The covariance of the values of coalitions with the Shapley values, shape ``(k, features)``."""
@@ -50,3 +48,14 @@ class OddKernel:
         """The logarithm of the odd part's variance before it is scaled."""
         most = torch.atanh(self.rho).sum()
         return torch.log1p(-(self.rho**2)).sum() / 2 + most + torch.log(-torch.expm1(-2 * most) / 2)
+
+
+def linear_part(a: Tensor, b: Tensor) -> Tensor:
+    """The covariance of linear games."""
+    return (a @ b.T).div_(a.shape[1])
+
+
+def odd_part(rho: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The covariance of odd games, scaled to variance 1."""
+    angle = torch.atanh(rho)
+    return torch.sinh((a * angle) @ b.T).div_(torch.sinh(angle.sum()))

@@ -1,5 +1,6 @@
 """Shapley values as the coefficients of a linear fit to the values of coalitions, which add up to the change of the value."""
 
+from functools import lru_cache
 from math import lgamma
 from typing import Any
 
@@ -54,8 +55,7 @@ def fitted(sample: Sample) -> tuple[Tensor, Tensor | None, int]:
     """Scores, their variances where they can be known, both of shape ``(features, columns)``, and degrees of freedom."""
     change = sample.full - sample.empty
     count = sample.coalitions.shape[1]
-    rows, y, weights, left = _system(sample, change)
-    x = rows.double() - _share(rows)[:, None]
+    x, y, weights, left = _system(sample, change)
     even = (change / max(count, 1)).expand(count, -1)
     degrees = len(x) - (count - 1)
     weighted = x * weights[:, None]
@@ -72,37 +72,37 @@ def fitted(sample: Sample) -> tuple[Tensor, Tensor | None, int]:
 
 
 def _system(sample: Sample, change: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Distinct coalitions, what their values are beyond an even share, weights, and which part of their size is left out.
+    """Coalitions less their means, what values are beyond an even share, weights, and which part of a size is left out.
 
     A pair is one equation: of its two, the parts that differ say nothing about scores.
     """
     count = sample.coalitions.shape[1]
     if sample.paired:
         rows, half = sample.pairs()
-        y = half - (_share(rows) - 0.5)[:, None] * change
     else:
         kept = distinct(sample.coalitions)
         rows = sample.coalitions[kept]
-        y = sample.values[kept] - sample.empty - _share(rows)[:, None] * change
     size = rows.sum(1)
-    half_as_many = sample.paired & (2 * size == count)
-    middle = 1 - half_as_many.double() / 2
-    asked = torch.bincount(size, minlength=count + 1)[size].double()
-    inner = (size > 0) & (size < count)  # others are known already
-    rows, y, size, middle, asked = rows[inner], y[inner], size[inner].double(), middle[inner], asked[inner]
-    weights = middle / (size * (count - size)) / asked
-    return rows, y, weights / weights.max() if len(weights) else weights, 1 - asked / (middle * _choose(count, size))
+    share = size[:, None].double() / max(count, 1)
+    y = half - (share - 0.5) * change if sample.paired else sample.values[kept] - sample.empty - share * change
+    kernel, there = _sizes(count, sample.paired)
+    asked = torch.bincount(size, minlength=count + 1).double()
+    weights, left = (kernel / asked)[size], (1 - asked / there)[size]
+    x = rows.double() - share
+    inner = weights > 0
+    if not bool(inner.all()):  # all features and none are known already
+        x, y, weights, left = x[inner], y[inner], weights[inner], left[inner]
+    return x, y, weights / weights.max() if len(weights) else weights, left
 
 
-def _share(rows: Tensor) -> Tensor:
-    """How much of all features a coalition has."""
-    return rows.double().mean(1) if rows.shape[1] else rows.new_zeros(len(rows), dtype=torch.float64)
-
-
-def _choose(count: int, size: Tensor) -> Tensor:
-    """Binomial coefficients."""
+@lru_cache(64)
+def _sizes(count: int, paired: bool) -> tuple[Tensor, Tensor]:  # noqa: FBT001 - a key of the cache
+    """By size: the weight of all its coalitions together, 0 for all features and none; and how many there are."""
+    size = torch.arange(count + 1, dtype=torch.float64)
+    middle = 1 - ((2 * size == count) & paired).double() / 2  # of pairs there are half as many
+    kernel = torch.where((size > 0) & (size < count), middle / (size * (count - size)), 0)
     logs = lgamma(count + 1) - torch.lgamma(size + 1) - torch.lgamma(count - size + 1)
-    return logs.exp().round()
+    return kernel, middle * logs.exp().round()
 
 
 def _factor(x: Tensor, weighted: Tensor) -> Tensor | None:
