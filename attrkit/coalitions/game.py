@@ -101,7 +101,7 @@ class Game:
         Args:
             coalitions: boolean, shape ``(k, count)``.
             draws: the row of the background for each, or the draw of a replacement that draws, shape ``(k,)``; without, the
-                value is the mean over the background.
+                value is the mean over the background, or that of the first draw.
             partial: where the user interrupts, return the values of the first coalitions, and note that in ``interrupted``.
 
         Raises:
@@ -113,6 +113,8 @@ class Game:
             whole = len(each) // self.rows
             averaged: Tensor = each[: whole * self.rows].unflatten(0, (whole, self.rows)).mean(1)
             return averaged
+        if draws is None and not isinstance(self.replacing, tuple):
+            draws = torch.zeros(len(coalitions), dtype=torch.long)
         new, places = self._memory.news(coalitions, draws)
         parts: list[Tensor] = []
         asked = coalitions[new]
