@@ -7,8 +7,11 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from email import message_from_string
+from email.message import Message
 from enum import StrEnum
-from importlib.metadata import Distribution, EntryPoint, entry_points, version
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, PackageMetadata, entry_points, version
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -44,8 +47,7 @@ _KINDS: dict[Kind, type] = {
 }
 KINDS: tuple[Kind, ...] = tuple(_KINDS)
 API = 1  # the version of the plugin API that this attrkit speaks; see docs/plugins_api.md
-_MENTIONS = re.compile(hookspecs.PROJECT, re.IGNORECASE)  # parsing every requirement of a large distribution takes long
-_NAMED: tuple[Named, ...] = tuple(kind for kind in KINDS if kind != "rulesets")
+NAMED: tuple[Named, ...] = tuple(kind for kind in KINDS if kind != "rulesets")
 
 
 class State(StrEnum):
@@ -84,16 +86,21 @@ class Plugin:
         return self.target.module.partition(".")[0]
 
 
+@cache
+def _own_version() -> str:
+    return version(hookspecs.PROJECT)
+
+
 def _clash(requires: list[str] | None) -> str:
     """The first requirement on attrkit that this version does not meet."""
     for text in requires or ():
-        if not _MENTIONS.match(text):
+        if hookspecs.PROJECT not in text.lower():  # parsing all that a large distribution requires takes long
             continue
         wanted = Requirement(text)
         applies = canonicalize_name(wanted.name) == hookspecs.PROJECT and (
             wanted.marker is None or wanted.marker.evaluate({"extra": ""})
         )
-        if applies and not wanted.specifier.contains(version(hookspecs.PROJECT), prereleases=True):
+        if applies and not wanted.specifier.contains(_own_version(), prereleases=True):
             return text
     return ""
 
@@ -113,11 +120,11 @@ class _Installed:
         """Whatever is wrong with them is this distribution's trouble alone."""
         if dist is None:
             return cls()
-        name = "?"
+        name = number = "?"
         try:
-            metadata = dist.metadata  # parsed anew each time
-            name, number, requires = metadata["Name"], metadata["Version"], metadata.get_all("Requires-Dist")
-            clash = _clash(requires)
+            headers = _headers(dist)
+            name, number = headers["Name"], headers["Version"]
+            clash = _clash(headers.get_all("Requires-Dist"))
         except InvalidRequirement as error:
             return cls(name, number, State.BROKEN, f"its requirements cannot be read: {error}", error)
         except Exception as error:  # noqa: BLE001 - files may be missing, or hold anything
@@ -125,12 +132,18 @@ class _Installed:
         if not name or not number:
             return cls(name or "?", number or "?", State.BROKEN, "its metadata name no distribution or no version")
         if clash:
-            return cls(name, number, State.INCOMPATIBLE, f"needs {clash}, this is attrkit {version(hookspecs.PROJECT)}")
+            return cls(name, number, State.INCOMPATIBLE, f"needs {clash}, this is attrkit {_own_version()}")
         return cls(name, number)
 
 
+def _headers(dist: Distribution) -> PackageMetadata | Message:
+    """The metadata of a distribution without its README, which takes longer to parse than all else."""
+    text = dist.read_text("METADATA")
+    return dist.metadata if text is None else message_from_string(text.partition("\n\n")[0])
+
+
 def _entry_points() -> Iterator[tuple[EntryPoint, int]]:
-    """attrkit's entry points and the version of the plugin API that each speaks: the spoken one first, then later ones."""
+    """Entry points of attrkit, and the version of the plugin API that each speaks: the spoken one first, then later ones."""
     every = entry_points()
     groups: list[tuple[int, str]] = []
     for group in every.groups:
@@ -171,7 +184,8 @@ class Registry:
         """Note each entry point; of several with one key the first, as an import would find it."""
         installed: dict[int, _Installed] = {}
         for target, api in _entry_points():
-            dist = installed.setdefault(id(target.dist), _Installed.of(target.dist))
+            if (dist := installed.get(id(target.dist))) is None:
+                dist = installed[id(target.dist)] = _Installed.of(target.dist)
             plugin = Plugin(target.name, dist.name, dist.version, target, dist.state, dist.reason, dist.error)
             if source := wanted.refusal(plugin.name, plugin.key, plugin.package):
                 plugin.state, plugin.reason, plugin.error = State.BLOCKED, f"left out by {source}", None
@@ -179,7 +193,7 @@ class Registry:
                 plugin.state = State.INCOMPATIBLE
                 plugin.reason = (
                     f"needs a newer attrkit, with version {api} of the plugin API; this is attrkit "
-                    f"{version(hookspecs.PROJECT)} with version {API}; run: pip install --upgrade attrkit"
+                    f"{_own_version()} with version {API}; run: pip install --upgrade attrkit"
                 )
             self.plugins.setdefault(plugin.key, plugin)
 
@@ -192,26 +206,63 @@ class Registry:
     def register(self, plugin: object, name: str | None = None) -> None:
         """Register a plugin object without packaging: in notebooks, tests, applications. A name given again replaces it.
 
+        Without ``name``, a declaration is known by its own, a module by its, and any other object by that of its class. A
+        declaration replaces none of another kind.
+
         Raises:
-            PluginUnavailable: it declares what a loaded plugin of another name declares already.
+            UsageTypeError: it declares nothing and implements no hook.
+            PluginUnavailable: the name is that of an installed plugin, or it declares what another plugin declares already.
         """
-        label = name or getattr(plugin, "name", None) or getattr(plugin, "__name__", None) or repr(plugin)
         with self._lock:
+            label = name or self._label(plugin)
+            if label in self.plugins:
+                raise PluginUnavailable(f"{label!r} is an installed plugin, which cannot be replaced; choose another name")
             previous = self._forget(label)
             try:
                 self._admit(plugin, label)
+                for declared in {d for kind in KINDS for d, _, owner in self._declared(kind) if owner == label}:
+                    for installed in self.named(declared):
+                        self.load(installed)  # else the clash would show when somebody asks for it
                 self._refuse_clash(label)
-            except Exception:
+            except BaseException:
                 self._forget(label)
                 if previous is not None:
                     self._admit(previous, label)
                 raise
 
+    def unregister(self, name: str) -> None:
+        """Forget what was registered by hand under a name.
+
+        Raises:
+            UnknownName: nothing was.
+        """
+        with self._lock:
+            if name in self.plugins or name not in self._provided:
+                by_hand = sorted(self._provided.keys() - self.plugins.keys())
+                raise UnknownName(f"nothing is registered by hand as {name!r}.{did_you_mean(name, by_hand)}")
+            self._forget(name)
+
+    def _label(self, plugin: object) -> str:
+        """What a plugin is known by that came without a name."""
+        if isinstance(plugin, Declared):
+            holder = self.manager.get_plugin(plugin.name)
+            kind, spec = next((kind, spec) for kind, spec in _KINDS.items() if isinstance(plugin, spec))
+            own = f"{kind[:-1]} {plugin.name}"
+            taken = holder is not None and not isinstance(holder, spec)
+            return own if taken or self.manager.has_plugin(own) else plugin.name
+        if isinstance(plugin, RulesetSource):
+            return plugin.package
+        return str(getattr(plugin, "name", None) or getattr(plugin, "__name__", None) or type(plugin).__qualname__)
+
     def _admit(self, plugin: object, label: str) -> None:
         """Register with the manager, or leave no trace: a misspelt hook or a name of attrkit's own is this plugin's fault."""
+        if held := self.manager.get_name(plugin):
+            raise PluginUnavailable(f"{_described(plugin)} is registered already, as {held!r}")
         self.manager.register(plugin, label)
         try:
             self.manager.check_pending()
+            if not self.manager.get_hookcallers(plugin):
+                raise UsageTypeError(f"{_described(plugin)} declares nothing: {_ADVICE}")  # noqa: TRY301
             self._provided[label] = {kind: list(self._asked(kind, label)) for kind in KINDS}
             for spec in self._provided[label]["methods"]:
                 if find_spec(f"attrkit.{spec.name}"):
@@ -358,14 +409,17 @@ class Registry:
 
     def origin(self, declared: Declared) -> Plugin | None:
         """The plugin that a declaration came from; None for one that was registered by hand."""
-        owners = (owner for kind in _NAMED for _, found, owner in self._declared(kind) if found is declared)
+        owners = (owner for kind in NAMED for _, found, owner in self._declared(kind) if found is declared)
         return self.plugins.get(next(owners, ""))
 
-    def provides(self, plugin: Plugin) -> dict[Kind, list[str]]:
-        """What a loaded plugin provides, by kind."""
-        found: dict[Kind, list[str]] = {
+    def provides(self, plugin: Plugin) -> dict[str, list[str]]:
+        """What a loaded plugin provides, by kind, and under ``hooks`` the hooks by which it takes part in a run."""
+        found: dict[str, list[str]] = {
             kind: sorted(n for n, _, owner in self._declared(kind) if owner == plugin.key) for kind in KINDS
         }
+        callers = self.manager.get_hookcallers(self.manager.get_plugin(plugin.key)) or ()
+        declaring = {f"attrkit_{kind}" for kind in KINDS}
+        found["hooks"] = sorted(caller.name for caller in callers if caller.name not in declaring)
         return {kind: names for kind, names in found.items() if names}
 
     def rulesets(self) -> dict[str, Traversable]:
@@ -388,6 +442,14 @@ class Registry:
             for file in sorted(files(source.package).iterdir(), key=lambda f: f.name):
                 if file.name.endswith(".yaml"):
                     yield owner.partition(":")[0], file.name.removesuffix(".yaml"), file
+
+
+_ADVICE = "decorate its function with attrkit.method, attrkit.rule or the like, or its hooks with attrkit.hookimpl"
+
+
+def _described(plugin: object) -> str:
+    name = getattr(plugin, "__qualname__", None) or getattr(plugin, "__name__", None)
+    return f"{type(plugin).__name__} {name!r}" if name else f"an object of {type(plugin).__qualname__}"
 
 
 def _warned(spec: Spec) -> Spec:

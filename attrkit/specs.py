@@ -296,6 +296,9 @@ class RuleSpec(Declared):
             that says so. Where it does not, what a ReLU leaves of outputs may be kept in their place.
         sees_inputs: whether the function looks at what went in; of a rule that returns a cotangent and does not, that is not
             kept where the operation has no weight.
+        conserves: whether relevance at the inputs adds up to that at each output that has what it shares by, but for what
+            stabilisers absorb; ``without_bias`` where it does as long as the operation adds nothing; of multipliers, whether
+            contributions add up to the output's change. A rule that returns a cotangent promises it for homogeneous operations.
     """
 
     operations: frozenset[str] = attrs.field(converter=frozenset, kw_only=True, default=frozenset({"linear_like"}))
@@ -316,6 +319,9 @@ class RuleSpec(Declared):
     joins: bool = attrs.field(kw_only=True, default=False)
     all_outputs: bool | Callable[[Mapping[str, Any]], bool] = attrs.field(kw_only=True, default=True)
     sees_inputs: bool = attrs.field(kw_only=True, default=True)
+    conserves: Literal["yes", "without_bias", "no"] = attrs.field(
+        kw_only=True, default="no", validator=attrs.validators.in_(("yes", "without_bias", "no"))
+    )
 
     def __attrs_post_init__(self) -> None:
         """Refuse a function that cannot be called as a rule."""

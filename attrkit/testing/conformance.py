@@ -1,4 +1,4 @@
-"""From a method's declaration to a parametrised pytest test, and to a table without pytest."""
+"""From a plugin's declaration to a parametrised pytest test, and to a table without pytest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import attrs
 import torch
 
 from attrkit.errors import AttrkitWarning, UsageError, did_you_mean
-from attrkit.registry import registry
-from attrkit.specs import MethodSpec
-from attrkit.testing.checks import CHECKS, Check, applying
-from attrkit.testing.subject import Subject
+from attrkit.testing.kinds import Case, kind_of, label
+from attrkit.testing.listed import Check
 
 
 @attrs.frozen
@@ -26,51 +24,58 @@ class Verdict:
 
 
 def conformance(
-    name: str | MethodSpec, *, options: Mapping[str, Any] | None = None, expected: Mapping[str, str] | None = None
+    name: Any,
+    *,
+    kind: str = "method",
+    options: Mapping[str, Any] | None = None,
+    expected: Mapping[str, str] | None = None,
 ) -> Callable[..., None]:
-    """A pytest test that runs every check of what a method's declaration promises.
+    """A pytest test that runs every check of what a plugin's declaration promises.
 
     Args:
-        name: the method's name, or its declaration.
-        options: values for its options, with which it is checked.
+        name: the plugin's name, or its declaration; of a ruleset also its file or the document as a mapping, of an executor
+            also the executor itself, or what makes one.
+        kind: what it is: method, rule, ruleset, replacement, segmenter, design, estimator, surrogate, executor or wrapper.
+        options: values for its options, or for a ruleset's parameters, with which it is checked.
         expected: checks that are known to fail, and why; one that passes then fails the test.
 
     Raises:
-        UsageError: ``expected`` names no check.
+        UsageError: there is no such kind; or ``expected`` names no check, or one of something that is not promised.
     """
     import pytest
 
     known = expected or {}
-    _check_names(known)
-    cases = [
+    cases = list(kind_of(kind).cases(name, options or {}))
+    _check_names(known, kind, label(name), cases)
+    parameters = [
         pytest.param(
             check,
             subject,
-            id=f"{subject.where}-{check.name}",
+            id=f"{place}-{check.name}",
             marks=[pytest.mark.xfail(reason=known[check.name], strict=True)] if check.name in known else [],
         )
-        for subject, check in _cases(name, options or {})
+        for place, subject, check in cases
     ]
 
-    @pytest.mark.parametrize(("check", "subject"), cases)
-    def test(check: Check, subject: Subject) -> None:
+    def test(check: Check, subject: Any) -> None:
         judged(check, subject)
 
-    return test
+    parametrised: Callable[..., None] = pytest.mark.parametrize(("check", "subject"), parameters)(test)
+    return parametrised
 
 
-def verdicts(name: str | MethodSpec, options: Mapping[str, Any] | None = None) -> Iterator[Verdict]:
-    """What comes of every check of a method, one after another."""
-    for subject, check in _cases(name, options or {}):
+def verdicts(name: Any, options: Mapping[str, Any] | None = None, *, kind: str = "method") -> Iterator[Verdict]:
+    """What comes of every check of a plugin, one after another; arguments as of :func:`conformance`."""
+    for place, subject, check in kind_of(kind).cases(name, options or {}):
         try:
             judged(check, subject)
-        except Exception as error:  # noqa: BLE001 - whatever a method raises is a verdict
-            yield Verdict(str(subject.where), check, error)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is a verdict
+            yield Verdict(place, check, error)
         else:
-            yield Verdict(str(subject.where), check)
+            yield Verdict(place, check)
 
 
-def judged(check: Check, subject: Subject) -> None:
+def judged(check: Check, subject: Any) -> None:
     """Run one check. Raises whatever it finds wrong."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on busy cores, threads cost a small model ten times what they save
@@ -82,15 +87,11 @@ def judged(check: Check, subject: Subject) -> None:
         torch.set_num_threads(threads)
 
 
-def _cases(name: str | MethodSpec, options: Mapping[str, Any]) -> Iterator[tuple[Subject, Check]]:
-    spec = registry.method(name) if isinstance(name, str) else name
-    spec.resolve(options)
-    for where in sorted(spec.where):
-        subject = Subject(spec, where, options)
-        yield from ((subject, check) for check in applying(subject))
-
-
-def _check_names(expected: Mapping[str, str]) -> None:
-    for name in expected:
-        if name not in CHECKS:
-            raise UsageError(f"expected names {name!r}, which is no check.{did_you_mean(name, CHECKS)}")
+def _check_names(expected: Mapping[str, str], kind: str, name: str, cases: list[Case]) -> None:
+    """Refuse names that would never come to anything."""
+    every, run = kind_of(kind).checks, {check.name for _, _, check in cases}
+    for check in expected:
+        if check not in every:
+            raise UsageError(f"expected names {check!r}, which is no check of a {kind}.{did_you_mean(check, every)}")
+        if check not in run:
+            raise UsageError(f"expected names {check!r}, which is not checked: {name} does not promise it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,19 @@ class TwoInputs(nn.Module):
         """Logits, shape (batch, 3)."""
         hidden: Tensor = self.head(self.act(self.middle(self.act(self.left(a) + self.right(b)))))
         return hidden
+
+
+class Swapped(nn.Module):
+    """A model of two tensors that takes them the other way round."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, b: Tensor, a: Tensor) -> Tensor:
+        """What the model says."""
+        logits: Tensor = self.inner(a, b)
+        return logits
 
 
 class Summed(nn.Module):
@@ -89,6 +103,20 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor, scale: Tensor, power: int) -> Tensor:
         """Logits, times ``scale`` (batch, 1) raised to ``power``."""
         logits: Tensor = self.inner(x) * scale**power
+        return logits
+
+
+class Slow(nn.Module):
+    """A model that lets other threads run at each forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (batch, 3)."""
+        time.sleep(1e-4)
+        logits: Tensor = self.inner(x)
         return logits
 
 

@@ -87,6 +87,14 @@ class Subject:
         return found
 
 
+def fits(s: Subject, returned: Tensors, problem: Any) -> bool:
+    """Whether what the function returned has the shapes that its declaration says."""
+    if s.spec.lands == "features":
+        return len(returned) == 1 and returned[0].dim() == 2 and len(returned[0]) in (1, len(problem.inputs[0]))
+    place = s.place(problem)
+    return len(returned) == len(place) and all(map(shaped_like, returned, place))
+
+
 def shaped_like(value: Tensor, site: Tensor) -> bool:
     """Whether a value has the site's shape, apart from dimensions after the first that it summed up and kept as one."""
     fits = all(have in (1, size) for have, size in zip(value.shape[1:], site.shape[1:], strict=False))

@@ -107,6 +107,17 @@ def test_two_hundred_plugins_cost_no_import_until_they_are_asked_for(install):
     assert all(plugin.reason for plugin in registry.plugins.values() if plugin.state is not State.LOADED)
 
 
+def test_a_plugin_that_takes_part_in_runs_says_by_which_hooks(install):
+    code = "from attrkit import hookimpl\n\n@hookimpl\ndef attrkit_executor(model, devices): return None\n\n"
+    code += "@hookimpl\ndef attrkit_configure(registry): pass\n"
+    install("runs", code, {"runs": ""})
+    registry = foreign()
+    plugin = registry.plugins["runs:runs"]
+    assert registry.provides(plugin) == {}
+    registry.load_all()
+    assert registry.provides(plugin) == {"hooks": ["attrkit_configure", "attrkit_executor"]}
+
+
 # Notebooks and applications
 
 
@@ -195,6 +206,14 @@ def test_the_name_of_an_installed_one_is_refused_also_before_that_is_loaded(inst
     registry = foreign()
     with pytest.raises(PluginUnavailable, match="method 'twin' is provided by twin and by one:twin"):
         registry.register(declared("twin"))
+    assert registry.method("twin") is sys.modules["one"].twin
+
+
+def test_an_installed_plugin_is_not_replaced_by_its_full_name(install):
+    install("one", DECLARES.format("twin"), {"twin": ":twin"})
+    registry = foreign()
+    with pytest.raises(PluginUnavailable, match="'one:twin' is an installed plugin, which cannot be replaced"):
+        registry.register(declared("other"), "one:twin")
     assert registry.method("twin") is sys.modules["one"].twin
 
 

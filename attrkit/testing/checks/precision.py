@@ -19,15 +19,16 @@ def float32_is_near_float64(s: Subject) -> None:
 
 @check()
 def half_precision_works_or_is_refused(s: Subject) -> None:
-    """bfloat16 gives roughly what float64 gives, or a UsageError that says why not."""
+    """bfloat16 and float16 give roughly what float64 gives, or a UsageError that says why not."""
     precise = s.values(seeded(smooth), points(4, 5))
-    try:
-        found = s.values(seeded(smooth).bfloat16(), points(4, 5).bfloat16())
-    except UsageError:
-        return
-    for v, p in zip(found, precise, strict=True):
-        assert v.isfinite().all(), "bfloat16 gives NaN or infinity"
-        assert (v.double() - p).norm() <= 0.25 * p.norm() + 1e-3, "bfloat16 gives something else than float64"
+    for dtype in (torch.bfloat16, torch.float16):
+        try:
+            found = s.values(seeded(smooth).to(dtype), points(4, 5).to(dtype))
+        except UsageError:
+            continue
+        for v, p in zip(found, precise, strict=True):
+            assert v.isfinite().all(), f"{dtype} gives NaN or infinity"
+            assert (v.double() - p).norm() <= 0.25 * p.norm() + 1e-3, f"{dtype} gives something else than float64"
 
 
 @check(lambda _: torch.cuda.is_available())

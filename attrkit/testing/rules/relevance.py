@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrkit.protocols import Tensors
+from attrkit.testing.models import points, seeded
 from attrkit.testing.rules.registered import check
 from attrkit.testing.rules.results import computes
-from attrkit.testing.rules.steps import Called
+from attrkit.testing.rules.steps import Called, elsewhere
 from attrkit.testing.rules.subject import RuleSubject, carried, total
 from attrkit.testing.subject import close
 
@@ -45,9 +46,7 @@ def examples_do_not_mix(s: RuleSubject) -> None:
         given = carried(call.step)
         together = s.handed(call, given)
         rows = range(len(call.inputs[0]))
-        each = [
-            s.handed(s.call(call.case, inputs=tuple(x[i : i + 1] for x in call.inputs)), given[i : i + 1]) for i in rows
-        ]
+        each = [s.handed(s.call(call.case, inputs=tuple(x[i : i + 1] for x in call.inputs)), given[i : i + 1]) for i in rows]
         _same(call, together, tuple(map(torch.cat, zip(*each, strict=True))), "mixes examples")
 
 
@@ -90,10 +89,6 @@ def _by_output(s: RuleSubject, call: Called, given: Tensor) -> Tensors:
     return tuple(torch.stack(t).sum(0) for t in zip(*each, strict=True))
 
 
-def _adds_something(call: Called) -> bool:
-    return call.step.bias is not None or call.step.operation == "batch_norm"
-
-
 @check(lambda s: computes(s) and s.spec.conserves != "no")
 def relevance_is_conserved(s: RuleSubject) -> None:
     """Relevance at the inputs adds up to that at the outputs, as ``conserves=`` says; multipliers to the output's change."""
@@ -109,6 +104,27 @@ def relevance_is_conserved(s: RuleSubject) -> None:
             off = (total(found) - had.flatten(1).sum(1)).abs().max() / had.abs().flatten(1).sum(1).max()
             with_bias = " with a bias" if bias else ""
             assert off <= _STABILIZED, f"{call.case.label}{with_bias}: {float(off):.2g} of the relevance was made or lost"
+
+
+@check(lambda s: computes(s) and s.spec.joins)
+def joins_the_map_before(s: RuleSubject) -> None:
+    """Together with the linear map before an operation it hands on finite numbers of that map's input's shape, linearly."""
+    for call in s.calls():
+        if call.step.map is not None or len(call.inputs) > 1 or call.inputs[0].dim() != 2:
+            continue
+        model, x = seeded(lambda call=call: nn.Sequential(nn.Linear(5, 6), call.compute)), points(3, 5)  # type: ignore[misc]
+        with torch.no_grad():
+            risen = model(x) - model(elsewhere(x))
+        one, other = (points(3, *risen.shape[1:], seed=i) for i in (5, 6))
+
+        def back(given: Tensor, model: nn.Module = model, x: Tensor = x, at: str = call.step.operation) -> Tensor:
+            return s.governed(model, (x,), given, at)[0]
+
+        assert bool(back(one).isfinite().all()), f"{call.case.label} after a linear map: NaN or infinity"
+        _same(call, (back(2 * one - other),), (2 * back(one) - back(other),), "is not linear after a linear map")
+        if s.compares and s.spec.conserves == "yes":
+            off = (total((back(one) * (x - elsewhere(x)),)) - total((one * risen,))).abs().max() / (one * risen).abs().max()
+            assert off <= _STABILIZED, f"{call.case.label} after a linear map: {float(off):.2g} of the change was made or lost"
 
 
 def _has_both_signs(call: Called) -> Tensor | float:

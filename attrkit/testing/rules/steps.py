@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any
 
@@ -18,28 +18,36 @@ from attrkit.propagation.step import Kept, OperationStep
 from attrkit.protocols import Tensors
 from attrkit.rulesets.ruleset import Entry, Fallback, Match, Ruleset
 from attrkit.rulesets.vocabulary import ANY, members
-from attrkit.specs import RuleSpec
+from attrkit.specs import RuleSpec, rule
 from attrkit.testing.models import points, seeded
 
 Compute = Callable[..., Any]
 
 
 @attrs.define(slots=False)
-class Bound(Binding):
-    """Has every operation governed by one rule, whether a plugin provides it or not."""
+class _Bound(Binding):
+    """Has operations governed by rules that need not be of any plugin, one for each entry."""
 
-    spec: RuleSpec = attrs.field(kw_only=True)
+    specs: tuple[RuleSpec, ...] = attrs.field(kw_only=True)
 
     @cached_property
     def _rules(self) -> tuple[RuleSpec, ...]:
-        return (self.spec,) * len(self.ruleset.entries)
+        return self.specs
 
 
-def rewriter(spec: RuleSpec, options: dict[str, Any], *words: str) -> Rewriter:
-    """What governs operations by a rule, all of them or those of some names."""
-    entry = Entry("rule under test", Match(op=words), spec.name, options, optional=True, origin="the conformance kit")
-    ruleset = Ruleset(spec.name, (entry,), fallback=Fallback("gradient", "gradient", "gradient"))
-    return Rewriter(Bound(ruleset, spec=spec), by_function(operations()))
+def rewriter(spec: RuleSpec, options: Mapping[str, Any], *words: str) -> Rewriter:
+    """What governs operations by a rule: every one, or those of some names.
+
+    The others keep their own backward pass then, but activations hand relevance through, as they do in most rulesets.
+    """
+    chosen: list[tuple[RuleSpec, Iterable[str], Mapping[str, Any]]] = [(spec, words, options)]
+    if words and spec.carries == "relevance":
+        chosen.append((_THROUGH, ("activation",), {}))
+    if words:
+        chosen.append((_OWN, (), {}))
+    entries = tuple(Entry(s.name, Match(op=tuple(w)), s.name, dict(o), optional=True, origin="here") for s, w, o in chosen)
+    ruleset = Ruleset(spec.name, entries, fallback=Fallback("gradient", "gradient", "gradient"))
+    return Rewriter(_Bound(ruleset, specs=tuple(s for s, _, _ in chosen)), by_function(operations()))
 
 
 @attrs.frozen(eq=False)
@@ -67,14 +75,25 @@ class Case:
         return tuple((x.abs() + 0.5 if self.positive else x).to(dtype) for x in drawn)
 
 
-def _spy(step: OperationStep) -> tuple[float, ...]:
+def spy(step: OperationStep) -> tuple[float, ...]:
     """Let every operand have its own backward pass, and note the step."""
     _seen.append(step)
     return (1.0,) * len(step.inputs)
 
 
+def own(step: OperationStep) -> tuple[float, ...]:
+    """Let every operand have its own backward pass."""
+    return (1.0,) * len(step.inputs)
+
+
+def through(step: OperationStep, relevance: Tensor) -> Tensor:  # noqa: ARG001 - a rule takes the step
+    """Hand relevance through."""
+    return relevance
+
+
 _seen: list[OperationStep] = []
-_SPY = RuleSpec("spy", _spy, operations={ANY}, carries="anything", returns="shares")
+_THROUGH = rule("through", operations={"activation"}, identity=True)(through)
+_OWN, _SPY = (rule(f.__name__, operations={ANY}, carries="anything", returns="shares")(f) for f in (own, spy))
 
 
 @attrs.frozen(eq=False)
@@ -237,4 +256,3 @@ CASES: tuple[Case, ...] = (
         for label, (f, count) in _ARITHMETIC.items()
     ),
 )
-

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrkit.errors import UsageError
 from attrkit.propagation.step import OperationStep
@@ -72,10 +73,11 @@ class RuleSubject:
 
     def raw(self, step: OperationStep, given: Tensor) -> Any:
         """What the function itself returns, given what is carried at the output; see :func:`carried`."""
-        if self.returns == "shares":
-            return self.spec.function(step, **self.parameters)
-        relevance = self.spec.carries == "relevance" and self.spec.takes == "relevance"
-        found = self.spec.function(step, given * step.output if relevance else given.clone(), **self.parameters)
+        with _named(step.operation):
+            if self.returns == "shares":
+                return self.spec.function(step, **self.parameters)
+            relevance = self.spec.carries == "relevance" and self.spec.takes == "relevance"
+            found = self.spec.function(step, given * step.output if relevance else given.clone(), **self.parameters)
         step.forget()
         return found
 
@@ -94,17 +96,34 @@ class RuleSubject:
 
     def engine(self, call: Called, given: Tensor) -> Tensors:
         """The same by a backward pass through the operation, as models are explained."""
-        rules = rewriter(self.spec, dict(self.options))
-        leaves = [x.detach().clone().requires_grad_() for x in call.inputs]
+        with _named(call.case.label):
+            return self.governed(call.compute, call.inputs, given)
+
+    def governed(self, compute: nn.Module, inputs: Tensors, given: Tensor, *words: str) -> Tensors:
+        """What comes back through a model of which the rule governs operations: every one, or those of some names."""
+        rules = rewriter(self.spec, self.options, *words)
+        leaves = [x.detach().clone().requires_grad_() for x in inputs]
         with torch.enable_grad():
             if self.compares:
-                with rules.recording(call.compute, lambda hook: hook) as gate:
-                    call.compute(*(gate(elsewhere(x).requires_grad_()) for x in call.inputs))
-            with rules.active(call.compute, lambda hook: hook) as gate:
-                output = call.compute(*map(gate, leaves))
+                with rules.recording(compute, lambda hook: hook) as gate:
+                    compute(*(gate(elsewhere(x).requires_grad_()) for x in inputs))
+            with rules.active(compute, lambda hook: hook) as gate:
+                output = compute(*map(gate, leaves))
                 if not output.requires_grad:  # taken for a constant
                     return tuple(map(torch.zeros_like, leaves))
+                rules.audit(output)
                 return torch.autograd.grad(output, leaves, given, allow_unused=True, materialize_grads=True)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """A block whose errors say at what they happened, but those that a rule raises on purpose."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{where}: ended in {type(error).__name__}: {error}") from error
 
 
 def carried(step: OperationStep, seed: int = 5) -> Tensor:
