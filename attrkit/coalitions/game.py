@@ -60,7 +60,9 @@ class Game:
         players = features if isinstance(features, Players) else _features(problem, features)
         replacing = _replacing(problem, players, replacement, background)
         game = cls(problem, players, replacing)
-        if isinstance(players, Features) and isinstance(replacing, tuple):
+        if not len(problem.point[0]):
+            game.players = torch.zeros(0, dtype=torch.long)  # to no example does any feature matter
+        elif isinstance(players, Features) and isinstance(replacing, tuple):
             moved = tuple(x != b for x, b in zip(problem.point, replacing, strict=True))
             if not all(bool(m.all()) for m in moved):
                 matters = players.totals(moved).any(0)

@@ -9,12 +9,18 @@ from attrkit.testing.checks.registered import check
 from attrkit.testing.models import points, seeded, smooth
 from attrkit.testing.subject import Subject, close
 
+_OF_A_SAMPLE = 1.0  # torch draws other numbers in another type
+
 
 @check()
 def float32_is_near_float64(s: Subject) -> None:
-    """float32 gives what float64 gives, to a thousandth."""
+    """float32 gives what float64 gives, to a thousandth; of methods that draw, another sample perhaps."""
     precise = s.values(seeded(smooth), points(4, 5))
-    close(tuple(v.double() for v in s.values(seeded(smooth).float(), points(4, 5).float())), precise, 2e-3)
+    found = tuple(v.double() for v in s.values(seeded(smooth).float(), points(4, 5).float()))
+    if not s.spec.stochastic:
+        close(found, precise, 2e-3)
+    for v, p in zip(found, precise, strict=True):
+        assert (v - p).norm() <= _OF_A_SAMPLE * p.norm() + 1e-3, "float32 gives something else than float64"
 
 
 @check()
@@ -28,7 +34,8 @@ def half_precision_works_or_is_refused(s: Subject) -> None:
             continue
         for v, p in zip(found, precise, strict=True):
             assert v.isfinite().all(), f"{dtype} gives NaN or infinity"
-            assert (v.double() - p).norm() <= 0.25 * p.norm() + 1e-3, f"{dtype} gives something else than float64"
+            share = _OF_A_SAMPLE if s.spec.stochastic else 0.25
+            assert (v.double() - p).norm() <= share * p.norm() + 1e-3, f"{dtype} gives something else than float64"
 
 
 @check(lambda _: torch.cuda.is_available())

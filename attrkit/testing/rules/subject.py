@@ -90,6 +90,7 @@ class RuleSubject:
         if self.returns == "cotangent":
             returned = call.own(returned)
         each = returned if isinstance(returned, tuple) else (returned,)
+        assert len(each) == len(call.inputs), f"{call.case.label}: returned {len(each)} tensors for {len(call.inputs)} operands"
         if self.returns == "relevance":
             return each
         return tuple(x * q for x, q in zip(times, each, strict=True))
