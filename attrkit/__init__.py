@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attrkit.parts import segmenter as segmenter
     from attrkit.parts import surrogate as surrogate
     from attrkit.problem import Problem as Problem
+    from attrkit.specs import Deprecation as Deprecation
     from attrkit.specs import MethodSpec as MethodSpec
     from attrkit.specs import RulesetSource as RulesetSource
     from attrkit.specs import RuleSpec as RuleSpec
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Call": "layers",
+    "Deprecation": "specs",
     "DesignSpec": "parts",
     "Estimate": "coalitions",
     "EstimatorSpec": "parts",
@@ -76,6 +78,7 @@ _HOMES = {
 __all__ = [
     "NO_FEATURE",
     "Call",
+    "Deprecation",
     "DesignSpec",
     "Estimate",
     "EstimatorSpec",
