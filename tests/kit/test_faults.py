@@ -1,0 +1,186 @@
+"""The conformance kit catches what authors do wrong: each planted fault, by the check that names it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from attrkit.specs import Declared
+from attrkit.testing import executors
+from attrkit.testing.conformance import judged
+from attrkit.testing.kinds import kind_of
+from tests.kit import faults_of_executors, faults_of_methods, faults_of_replacements, faults_of_rules
+
+#: Of each fault, a check that finds it, and words of what that says.
+METHODS = {
+    # What is returned.
+    "graph_kept": ("returns_no_graph", "detach it"),
+    "inputs_returned": ("returns_memory_of_its_own", "copy it"),
+    "list_returned": ("returns_tensors_shaped_like_the_site", "returned list"),
+    "made_float32": ("keeps_the_precision", "returned torch.float32 for a model of torch.float64"),
+    "through_numpy": ("half_precision_works_or_is_refused", "BFloat16"),
+    "shaped_like_inputs": ("returns_tensors_shaped_like_the_site", "for a site of shapes"),
+    "first_tensor_only": ("answers_each_input", "two inputs"),
+    "first_tensor_matters": ("the_order_of_inputs_does_not_matter", ""),
+    "second_tensor_negated": ("the_order_of_inputs_does_not_matter", ""),
+    "divided_by_a_sum": ("returns_finite_numbers", "NaN or infinity"),
+    "squeezed": ("one_example_is_enough", "another shape"),
+    "stacked_by_example": ("an_empty_batch_is_fine", ""),
+    "overflowing_in_half": ("half_precision_works_or_is_refused", "torch.float16 gives"),
+    # Examples.
+    "scaled_over_the_batch": ("examples_do_not_mix", ""),
+    "spread_by_a_nan": ("nan_stays_in_its_example", ""),
+    "steps_by_chunk": ("chunks_change_nothing", ""),
+    "one_pass_for_all": ("no_pass_is_larger_than_allowed", "internal_batch_size was 3"),
+    "flattened_by_view": ("the_layout_of_inputs_does_not_matter", "view"),
+    "outputs_summed": ("explains_every_output", ""),
+    # Draws.
+    "torchs_generator": ("the_same_seed_gives_the_same", "something else"),
+    "numpys_generator": ("leaves_the_model_alone", "numpy's generator"),
+    "seed_ignored": ("another_seed_gives_another_sample", "two seeds"),
+    "draws_undeclared": ("the_seed_does_not_matter", "declare stochastic=True"),
+    "draws_by_row": ("chunks_change_nothing", ""),
+    # Costs.
+    "gradients_kept": ("memory_does_not_grow", "add up as they come"),
+    "passes_undeclared": ("costs_what_it_declares", "took 2"),
+    # Meaning.
+    "weights_too_large": ("a_linear_model_is_explained_exactly", ""),
+    "baseline_forgotten": ("the_baseline_matters", "baseline"),
+    "path_from_zero": ("attributions_add_up_from_any_baseline", "off by"),
+    "sign_wrong": ("attributions_add_up", "off by"),
+    "absolute_and_linear": ("attributions_add_up_over_models", ""),
+    "exact_by_steps": ("attributions_add_up", "off by"),
+    "first_order_only": ("attributions_add_up", "off by"),
+    "fewer_steps_than_asked": ("more_steps_are_closer", "with 64"),
+    "residual_spread": ("what_is_ignored_gets_nothing", "an ignored feature got"),
+    "order_of_columns": ("equal_features_get_the_same", ""),
+    "target_ignored": ("the_target_matters", "the same attributions"),
+    "game_of_zero": ("the_baseline_matters", "baseline"),
+    "value_for_each": ("attributions_add_up", "off by"),
+    # What is left behind.
+    "inputs_overwritten": ("leaves_the_model_alone", "inputs[0]"),
+    "hook_left": ("leaves_alone_what_cannot_be_copied", "_forward_hooks"),
+    "training_mode_changed": ("leaves_alone_what_cannot_be_copied", "training"),
+    "parameters_get_gradients": ("leaves_alone_what_cannot_be_copied", ".grad"),
+    "parameters_frozen": ("leaves_alone_what_cannot_be_copied", "requires_grad"),
+    "cleans_up_on_success": ("leaves_alone_what_cannot_be_copied", "_forward_hooks"),
+    "precision_set_for_all": ("leaves_the_model_alone", "default dtype"),
+    "model_cached": ("nothing_keeps_the_model", "model's parameters"),
+    "inputs_cached": ("nothing_keeps_the_model", "inputs"),
+    "total_of_all_threads": ("threads_do_not_meet", ""),
+    "warns_always": ("warns_of_nothing", "experimental"),
+    # What is declared.
+    "option_ignored": ("every_option_is_looked_at", "absolute"),
+    "help_missing": ("is_described", "absolute"),
+    "no_sentence": ("is_described", "sentence"),
+    "zero_steps": ("counts_refuse_zero", "n_steps"),
+    "made_by_a_function": ("pickles_to_itself", ""),
+    "a_lambda": ("pickles_to_itself", ""),
+    "declared_elsewhere": ("pickles_to_itself", "no attribute of its name"),
+    "layer_run_twice": ("a_layer_may_run_twice", "(3, 5), (3, 5)"),
+}
+
+RULES = {
+    "undivided": ("is_finite_at_zero", "dense: NaN or infinity"),
+    "margin_of_the_batch": ("examples_do_not_mix", "mixes examples"),
+    "output_overwritten": ("writes_into_nothing_of_the_step", "wrote into output"),
+    "much_absorbed": ("relevance_is_conserved", "made or lost"),
+    "bias_forgotten": ("relevance_is_conserved", "with a bias"),
+    "relevance_for_quotient": ("relevance_is_conserved", "made or lost"),
+    "absolute_relevance": ("is_linear_in_what_it_is_given", "not linear"),
+    "shaped_like_output": ("returns_what_it_declares", "returned [(3, 4)]"),
+    "graph_of_a_constant": ("returns_what_it_declares", "a graph"),
+    "drawn": ("gives_the_same_twice", "two calls"),
+    "out_of_nothing": ("nothing_carried_gives_nothing", "out of nothing"),
+    "one_share": ("returns_a_share_for_each_operand", "1 shares for 2 operands"),
+    "shares_of_two": ("relevance_is_conserved", "made or lost"),
+    "nearly_identity": ("identity_is_what_it_says", ""),
+    "looks_at_inputs": ("sees_no_inputs_where_it_says_so", "looks at step.input"),
+    "looks_at_all_outputs": ("outputs_without_relevance_do_not_matter", "declare all_outputs=True"),
+    "accepts_anything": ("refuses_options_that_are_nonsense", "epsilon"),
+    "silent": ("is_described", "epsilon"),
+    "for_nothing": ("is_for_an_operation", "liner"),
+}
+REPLACEMENTS = {
+    "torchs_noise": ("draws_follow_the_seed", "the same seed"),
+    "one_after_another": ("equal_numbers_are_equal_draws", "problem.generator"),
+    "always_the_same": ("different_numbers_are_different_draws", "eight draws are the same"),
+    "numbers_with_halves": ("keeps_the_type", "by torch.float64"),
+    "inputs_centred": ("leaves_everything_alone", "inputs[0]"),
+    "in_units": ("is_finite", "NaN or infinity"),
+    "flat": ("returns_what_replaces", "broadcast"),
+    "one_tensor": ("returns_what_replaces", "1 tensors for 2"),
+    "squeezed": ("takes_a_batch_of_one", "one example"),
+    "says_nothing": ("is_described", "value"),
+    "nested": ("pickles_to_itself", ""),
+}
+EXECUTORS = {
+    "AsTheyCome": ("results_are_in_order", "in the order"),
+    "AllAtOnce": ("work_is_taken_as_it_is_needed", "takes all of the work"),
+    "Eager": ("nothing_runs_before_it_is_asked_for", "make run a generator"),
+    "Forgiving": ("errors_come_through", "nothing came through"),
+    "NoResultForNone": ("every_piece_runs_once", "None"),
+    "Renaming": ("errors_come_through", "RuntimeError"),
+    "ThreadsLeft": ("leaves_no_thread", "after an error"),
+    "OnceOnly": ("is_used_again", "second lot"),
+}
+
+
+@pytest.fixture(autouse=True)
+def everything_put_back():
+    """What faults leave behind in torch and numpy, the next test does not find."""
+    dtype, state = torch.get_default_dtype(), np.random.get_state()
+    yield
+    torch.set_default_dtype(dtype)
+    np.random.set_state(state)
+
+
+@pytest.mark.parametrize("fault", METHODS)
+def test_a_fault_of_a_method_is_named(fault):
+    named(getattr(faults_of_methods, fault), "method", *METHODS[fault])
+
+
+@pytest.mark.parametrize("fault", RULES)
+def test_a_fault_of_a_rule_is_named(fault):
+    named(getattr(faults_of_rules, fault), "rule", *RULES[fault])
+
+
+@pytest.mark.parametrize("fault", REPLACEMENTS)
+def test_a_fault_of_a_replacement_is_named(fault):
+    named(getattr(faults_of_replacements, fault), "replacement", *REPLACEMENTS[fault])
+
+
+@pytest.mark.parametrize("fault", EXECUTORS)
+def test_a_fault_of_an_executor_is_named(fault, monkeypatch):
+    monkeypatch.setattr(executors, "_PATIENCE", 0.3)  # for threads that nobody ends
+    try:
+        named(getattr(faults_of_executors, fault), "executor", *EXECUTORS[fault])
+    finally:
+        for pool in faults_of_executors.POOLS:
+            pool.shutdown()
+
+
+def test_every_fault_is_in_a_table():
+    modules = {faults_of_methods: METHODS, faults_of_rules: RULES, faults_of_replacements: REPLACEMENTS}
+    for module, table in modules.items():
+        assert table.keys() == {name for name, each in vars(module).items() if isinstance(each, Declared)}
+    classes = {name for name, each in vars(faults_of_executors).items() if hasattr(each, "run")}
+    assert EXECUTORS.keys() == classes
+
+
+def named(fault, kind, name, words):
+    """A check of that name fails, and what it says has those words."""
+    found = list(complaints(fault, kind, name))
+    assert found, f"no {name!r} fails"
+    assert any(words in each for each in found), found
+
+
+def complaints(fault, kind, name):
+    """What the check of that name says, at each place where it fails."""
+    for _, subject, check in kind_of(kind).cases(fault, {}):
+        if check.name == name:
+            try:
+                judged(check, subject)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises is a complaint
+                yield str(error)
