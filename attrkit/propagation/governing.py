@@ -13,6 +13,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from attrkit.errors import UsageError
 from attrkit.propagation.step import Kept, OperationStep, only_where_zero, quotient
 from attrkit.protocols import Tensors
 from attrkit.specs import RuleSpec
@@ -64,7 +65,16 @@ class Source:
     stand_in: Kept | None = None  # takes the relevance of entries that are 0, which no multiple of them can carry
 
     def handed(self, governing: Governing, step: OperationStep, found: Tensors) -> Tensor:
-        """What is handed on here."""
+        """What is handed on here.
+
+        Raises:
+            UsageError: the rule returned nothing for this operand.
+        """
+        if self.operand >= len(found):
+            raise UsageError(
+                f"rule {governing.rule.name!r} returned {len(found)} tensors for {step.operation} at {step.path!r}, of which "
+                f"{len(step.operands)} operands depend on the input; choose a rule for such products, or return one for each"
+            )
         result = found[self.operand]
         if governing.rule.carries != "relevance":
             return result

@@ -26,7 +26,7 @@ def _slope(step: Step, eps: float) -> Tensor:
 
 def _ratio(rise: Tensor, run: Tensor, eps: float, instead: Callable[[], Tensor]) -> Tensor:
     """A ratio of changes, and something else where there is hardly any."""
-    small = run.abs() < eps
+    small = run.abs() <= eps
     return torch.where(small, instead(), rise / run) if bool(small.any()) else rise / run
 
 
