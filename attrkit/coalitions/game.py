@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 import torch
@@ -287,8 +287,7 @@ def _replacing(problem: Problem, features: Players, replacement: Any, background
     if isinstance(found, Rows):
         return found
     if callable(found):
-        drawing: Callable[[Tensor], Tensors] = found
-        return drawing
+        return cast("Callable[[Tensor], Tensors]", found)
     raise AttrkitError(f"replacement {replacement!r} must return tensors, attrkit.Rows or a function, it returned {found!r}")
 
 

@@ -117,7 +117,7 @@ class Call:
         """A linear map of ``x``."""
         if self.operation.name not in GROUPS["linear_like"]:
             self.name = "matmul_const"
-            given = {**dict(enumerate(self.args)), **self.kwargs}
+            given: dict[Any, Any] = {**dict(enumerate(self.args)), **self.kwargs}
             self.keys = tuple(key for key, value in given.items() if value is x)[:1] or self.keys  # of what is live alone
         offset = None if bias is None else bias.detach()
         return self.rewriter.applied(self, self.step((x,), map=linear, weight=weight.detach(), offset=offset), (x,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -120,7 +120,7 @@ def feature_permutation(problem: Problem, *, feature_mask: Any = None, perm_func
     game = problem.game(feature_mask, lambda _: _permuting(problem))
     if perm_func is not None:
         assert isinstance(game.features, Features)  # for the type checker: a mask is what it was made of
-        game.replacing = _permuted_by(perm_func, problem, game.features)
+        game.replacing = _permuted_by(cast("Callable[[Tensor, Tensor], Tensor]", perm_func), problem, game.features)
     values = torch.cat(list(game.stream(_repeated(game, n_repeats), 1 + n_repeats * game.count)))
     drops = (values[0] - values[1:]).unflatten(0, (n_repeats, game.count))
     if n_repeats == 1:

@@ -110,7 +110,8 @@ def relevance_is_conserved(s: RuleSubject) -> None:
 def joins_the_map_before(s: RuleSubject) -> None:
     """Together with the linear map before an operation it hands on finite numbers of that map's input's shape, linearly."""
     for call in s.calls():
-        if call.step.map is not None or len(call.inputs) > 1 or call.inputs[0].dim() != 2:
+        first, *others = call.inputs
+        if call.step.map is not None or others or first.dim() != 2:
             continue
         model, x = seeded(lambda call=call: nn.Sequential(nn.Linear(5, 6), call.compute)), points(3, 5)  # type: ignore[misc]
         with torch.no_grad():

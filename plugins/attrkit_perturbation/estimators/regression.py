@@ -78,13 +78,15 @@ def _system(sample: Sample, change: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     """
     count = sample.coalitions.shape[1]
     if sample.paired:
-        rows, half = sample.pairs()
+        rows, values = sample.pairs()
+        even = 0.5 * change
     else:
         kept = distinct(sample.coalitions)
-        rows = sample.coalitions[kept]
+        rows, values = sample.coalitions[kept], sample.values[kept] - sample.empty
+        even = torch.zeros_like(change)
     size = rows.sum(1)
     share = size[:, None].double() / max(count, 1)
-    y = half - (share - 0.5) * change if sample.paired else sample.values[kept] - sample.empty - share * change
+    y = values + even - share * change
     kernel, there = _sizes(count, sample.paired)
     asked = torch.bincount(size, minlength=count + 1).double()
     weights, left = (kernel / asked)[size], (1 - asked / there)[size]

@@ -34,7 +34,7 @@ def superpixels(
         MissingExtra: scikit-image is not installed.
     """
     try:
-        from skimage import segmentation
+        from skimage import segmentation  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         raise MissingExtra("segmenter 'superpixels'", "superpixels", "scikit-image") from None
 
