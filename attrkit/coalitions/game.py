@@ -124,8 +124,9 @@ class Game:
             blocks = [(asked,)] if draws is None else [(asked, draws[new])]
             parts.extend(self._evaluated(blocks, len(asked)) if len(asked) else ())
         except BaseException as error:
-            self._memory.forget(sum(len(part) for part in parts))
-            if not (partial and isinstance(error, KeyboardInterrupt) and parts):
+            stopped = partial and isinstance(error, KeyboardInterrupt) and bool(parts)
+            self._memory.forget(sum(len(part) for part in parts) if stopped else 0)
+            if not stopped:
                 raise
             self.interrupted = True
         known = self._memory.add(torch.cat(parts).double().cpu()) if parts else self._memory.add(torch.empty(0))
