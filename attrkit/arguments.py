@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from attrkit.protocols import Tensors
 
@@ -53,6 +53,14 @@ class Arguments:
         if self.keyword:
             return extra, {**dict(zip(self.names, tensors, strict=True)), **fixed}
         return (*tensors, *extra), fixed
+
+    def on(self, device: torch.device) -> Arguments:
+        """These with all tensors on a device; themselves where they are there already."""
+        leaves = tree_leaves((self.tensors, self.extra, dict(self.fixed)))
+        if all(leaf.device == device for leaf in leaves if isinstance(leaf, Tensor)):
+            return self
+        extra, fixed = tree_map(lambda v: v.to(device) if isinstance(v, Tensor) else v, (self.extra, dict(self.fixed)))
+        return attrs.evolve(self, tensors=tuple(t.to(device) for t in self.tensors), extra=extra, fixed=fixed)
 
     def taken(self, rows: Tensor, tensors: Tensors | None = None) -> Arguments:
         """Those of the examples ``rows``, in that order, with other ``tensors`` where they are given."""

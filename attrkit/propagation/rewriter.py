@@ -44,6 +44,10 @@ class Rewriter:
         """Begin with nothing seen."""
         self._restart()
 
+    def another(self) -> Rewriter:
+        """One for another replica of the model, which works at the same time."""
+        return Rewriter(attrs.evolve(self.binding, hits={}), self.operations)
+
     def _restart(self) -> None:
         self.binding.restart()
         self.choices = Choices(self.binding)

@@ -1,8 +1,10 @@
 """The only code that calls a model: replicas, taps, packing, executors."""
 
 from attrkit.runner.executors import Serial as Serial
+from attrkit.runner.executors import Threads as Threads
 from attrkit.runner.isolation import Forward as Forward
 from attrkit.runner.isolation import isolated as isolated
+from attrkit.runner.isolation import replicated as replicated
 from attrkit.runner.isolation import root_of as root_of
 from attrkit.runner.passes import Passes as Passes
 from attrkit.runner.runner import ApartError as ApartError

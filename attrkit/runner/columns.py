@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from attrkit.protocols import Tensors
 from attrkit.runner.learnt import Learnt, Race
+from attrkit.runner.quiet import quiet
 
 _TOGETHER = 16  # objectives that share a backward pass at most, because each holds a copy of what is in it
 
@@ -18,6 +18,8 @@ _TOGETHER = 16  # objectives that share a backward pass at most, because each ho
 def columns(value: Tensor, at: Tensors, learnt: Learnt, site: Any) -> Tensors:
     """The gradient of each column of ``value``, shape ``(rows, columns, ...)`` for each tensor at a ``site``."""
     about = (site, *((t.shape[1:], t.dtype) for t in (value, *at)))
+    if learnt.lockstep:
+        return _one_by_one(value, at)
     race = learnt.races.setdefault(about, Race())
     if race.fair is None:
         return _checked(value, at, race)
@@ -63,8 +65,7 @@ def _together(value: Tensor, at: Tensors) -> Tensors:
 
 
 def _gradient(value: Tensor, at: Tensors, cotangents: Tensor | None) -> Tensors:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")
+    with quiet():
         return torch.autograd.grad(
             value,
             at,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import types
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from attrkit.errors import UsageTypeError
+from attrkit.errors import UsageTypeError, warn
 from attrkit.layers import ModuleLayer
+from attrkit.runner.chance import Chance
 from attrkit.runner.learnt import Learnt
-from attrkit.runner.replica import CopyRefusedError, Lease
+from attrkit.runner.replica import CopyRefusedError, Lease, sharded
+from attrkit.runner.spares import Spares
 from attrkit.runner.training import in_training, sensitive, warn_of_training
 
 T = TypeVar("T")
@@ -29,6 +31,9 @@ _depth = threading.local()  # the innermost guarded call of each thread
 
 class _LedBackError(Exception):
     """A forward pass of the replica ran modules of the original."""
+
+    def __str__(self) -> str:
+        return "a forward pass of its copy ran the model's own modules"
 
 
 def unwrapped(model: Any) -> Any:
@@ -59,6 +64,14 @@ def root_of(model: Any) -> nn.Module | None:
     return None
 
 
+def replicated(model: Any) -> tuple[torch.device, ...]:
+    """The devices that a DataParallel, or what calls one, would spread over; none where that is one, or none."""
+    while isinstance(model, partial | types.MethodType):
+        model = model.func if isinstance(model, partial) else model.__self__
+    ids = model.device_ids if isinstance(model, nn.DataParallel) else ()
+    return tuple(torch.device("cuda", i) for i in ids) if len(ids) > 1 else ()
+
+
 def _rebound(model: Any, root: nn.Module, twin: nn.Module) -> Callable[..., Any]:
     """``model`` with ``twin`` in place of ``root``."""
     model = unwrapped(model)
@@ -69,15 +82,18 @@ def _rebound(model: Any, root: nn.Module, twin: nn.Module) -> Callable[..., Any]
     return twin
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Forward:
-    """A model that may be called and tapped. ``root`` is None where only a function is known."""
+    """A model that may be called and tapped, by one thread at a time. ``root`` is None where only a function is known."""
 
     call: Callable[..., Any]
     root: nn.Module | None
     guard: Callable[[Callable[..., Any]], Callable[..., Any]] = attrs.field(default=lambda hook: hook)
     training: bool = False
     learnt: Learnt = attrs.field(factory=Learnt)  # from earlier passes, kept with the model
+    device: torch.device | None = None  # where it computes; None for wherever its inputs are
+    entered: Callable[[], AbstractContextManager[None]] = nullcontext  # around its use in another thread
+    spares: Spares[Forward] = attrs.field(factory=lambda: Spares([]), repr=False)  # itself among them
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
@@ -88,34 +104,81 @@ class Forward:
         return layer.module if self.root is None else self.root.get_submodule(layer.name)
 
 
-def isolated(model: Any, compute: Callable[[Forward], T]) -> T:
+def isolated(model: Any, compute: Callable[[Forward], T], devices: Sequence[torch.device] = ()) -> T:
     """``compute`` on a forward whose use leaves no trace on the model, its buffers and the global random generators.
 
     ``compute`` may run twice: again from the start when a forward pass of the copy turns out to run the original's modules.
+    The forward's ``spares`` hold one for each of ``devices``, itself among them, and make others where more are needed.
+
+    Raises:
+        UsageError: the model cannot be moved to one of the devices, or run on several at once.
     """
     root = root_of(model)
     with torch.inference_mode(mode=False):
+        lease, refusal = None, "it is a function, of which no copy can be made"
         try:
-            lease = Lease.take(root) if root is not None else None
-        except CopyRefusedError:
-            lease = None
+            lease = Lease.take(root, devices[0] if devices else None) if root is not None else None
+        except CopyRefusedError as refused:
+            refusal = str(refused)
         kind = in_training(root) if lease is None else lease.pool.in_training
         if training := bool(kind):
             warn_of_training(kind)
         if lease is not None and root is not None:
+            replicas = _Replicas(model, root, training, [lease])
             try:
-                with _random_state_kept(lease, training=training):
-                    call = _rebound(model, root, lease.replica.root)
-                    if lease.pool.draws is None:
-                        call = _watched(call, root)
-                    result = compute(Forward(call, lease.replica.root, training=training, learnt=lease.pool.learnt))
-            except _LedBackError:
-                lease.refuse("a forward pass of its copy ran the model's own modules")
+                with lease.pool.chance.kept():
+                    result = compute(replicas.forward(devices))
+            except (_LedBackError, CopyRefusedError) as refused:
+                refusal = str(refused)
+                lease.refuse(refusal)
             else:
-                lease.give_back()
+                replicas.give_back()
                 return result
-        with _guarded(root) as guard, _random_state_kept(None, training=training):
-            return compute(Forward(unwrapped(model), root, guard, training=training, learnt=_learnt_of(model)))
+        if devices:
+            warn(f"device: the model runs where it is, one pass at a time, because it cannot be copied: {refusal}")
+        chance = Chance()
+        with _guarded(root) as guard, chance.kept():
+            learnt = _learnt_of(model)
+            learnt.lockstep = root is not None and sharded(root)
+            forward = Forward(chance.watching(unwrapped(model)), root, guard, training, learnt, entered=guard.entered)
+            forward.spares.free.append(forward)
+            return compute(forward)
+
+
+@attrs.define
+class _Replicas:
+    """The replicas that one call uses, one for each device and further ones for threads of an executor's own."""
+
+    model: Any
+    root: nn.Module
+    training: bool
+    leases: list[Lease]
+
+    def forward(self, devices: Sequence[torch.device]) -> Forward:
+        """The first, with the others as its spares."""
+        self.leases += (Lease.take(self.root, device) for device in devices[1:])
+        forwards = [self._forward(lease, device) for lease, device in zip(self.leases, devices or (None,), strict=True)]
+        first = forwards[0]
+        first.spares = Spares(forwards[::-1], lambda: self._another(first.device))
+        if (chance := self.leases[0].pool.chance).drawn is None:
+            first.call = chance.watching(_watched(first.call, self.root))
+        return first
+
+    def _another(self, device: torch.device | None) -> Forward:
+        lease = Lease.take(self.root, device)
+        self.leases.append(lease)
+        return self._forward(lease, device)
+
+    def _forward(self, lease: Lease, device: torch.device | None) -> Forward:
+        twin = lease.replica.root
+        return Forward(
+            _rebound(self.model, self.root, twin), twin, training=self.training, learnt=lease.pool.learnt, device=device
+        )
+
+    def give_back(self) -> None:
+        """Keep them for the next call."""
+        for lease in self.leases:
+            lease.give_back()
 
 
 def _learnt_of(model: Any) -> Learnt:
@@ -153,48 +216,43 @@ def _watched(call: Callable[..., Any], root: nn.Module) -> Callable[..., Any]:
     return watched
 
 
+@attrs.frozen(eq=False)
+class _Guard:
+    """Makes a hook fire only for one guarded call, in the threads that entered it."""
+
+    threads: set[int] = attrs.field(factory=set)
+
+    def __call__(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """The hook, guarded."""
+        return lambda *args, **kwargs: hook(*args, **kwargs) if getattr(_depth, "innermost", None) is self else None
+
+    def entered_here(self) -> bool:
+        """Whether this thread works for the call, perhaps in one within it."""
+        return threading.get_ident() in self.threads
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this thread one of them, and this call its innermost."""
+        outer, known = getattr(_depth, "innermost", None), self.entered_here()
+        _depth.innermost = self
+        self.threads.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            _depth.innermost = outer
+            if not known:
+                self.threads.discard(threading.get_ident())
+
+
 @contextmanager
-def _random_state_kept(lease: Lease | None, *, training: bool) -> Iterator[None]:
-    """Put the global generators of torch back where a forward pass draws from them.
-
-    For a model that was seen not to draw, that is done only while no other thread runs, whose stream it might be.
-    """
-    others = lease is not None and lease.pool.draws is False and not training and threading.active_count() > 1
-    if others:
-        yield
-        return
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    before = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
-    try:
-        yield
-    finally:
-        after = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
-        drew = any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
-        if lease is not None:
-            lease.pool.draws = drew or bool(lease.pool.draws)
-        if drew:
-            torch.set_rng_state(before[0])
-            for d, state in zip(cuda, before[1:], strict=True):
-                torch.cuda.set_rng_state(state, d)
-
-
-@contextmanager
-def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+def _guarded(root: nn.Module | None) -> Iterator[_Guard]:
     """Run the user's own modules; put back what forward passes change on them; yield what makes a hook fire only for us."""
-    token, thread = object(), threading.get_ident()
-    outer = getattr(_depth, "innermost", None)
-
-    def ours() -> bool:
-        return getattr(_depth, "innermost", None) is token
-
-    def guard(hook: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **kwargs: hook(*args, **kwargs) if ours() else None
-
+    guard = _Guard()
     with ExitStack() as stack:
         saved: set[int] = set()
 
         def save(module: nn.Module, _: Any = None) -> None:
-            if threading.get_ident() == thread and id(module) not in saved:
+            if guard.entered_here() and id(module) not in saved:
                 saved.add(id(module))
                 if root is None and module.training and sensitive(module):
                     warn_of_training(type(module).__name__)
@@ -202,8 +260,7 @@ def _guarded(root: nn.Module | None) -> Iterator[Callable[[Callable[..., Any]], 
                     stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(buffer))
                 stack.callback(_restore, module, _attributes(module), _values(module))
 
-        stack.callback(setattr, _depth, "innermost", outer)
-        _depth.innermost = token
+        stack.enter_context(guard.entered())
         if root is not None:
             save(root)
         handle = register_module_forward_pre_hook(save)

@@ -19,6 +19,7 @@ class Habit:
 
     sizing: Sizing  # of passes of this shape, whatever they are asked for
     way: int | None = None
+    undivided: bool = False  # whether the model has not a row for each example, so that a batch cannot be taken in parts
 
 
 @attrs.define
@@ -36,8 +37,12 @@ class Race:
 
 @attrs.define
 class Learnt:
-    """Of one model: the habits of its passes, what whole passes did, and races between ways."""
+    """Of one model: the habits of its passes, what whole passes did, and races between ways.
 
+    ``lockstep`` says that other processes hold parts of it, so that each must make the same passes, whatever it has learnt.
+    """
+
+    lockstep: bool = False
     sizes: dict[Any, Sizing] = attrs.field(factory=dict)
     habits: dict[Any, Habit] = attrs.field(factory=dict)
     calls: dict[Any, set[int]] = attrs.field(factory=dict)

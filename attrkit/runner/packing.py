@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from itertools import repeat
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from attrkit.protocols import Executor, Tensors
 from attrkit.runner.learnt import Habit
+from attrkit.runner.memory import give_back, ran_out
 from attrkit.runner.queues import Queue
 from attrkit.runner.sizing import Sizing
 
@@ -47,6 +49,11 @@ class Outcome:
         )
         return cls(torch.cat([p.value for p in parts]), at, gradient)
 
+    def on(self, device: torch.device) -> Outcome:
+        """The same on a device."""
+        at, gradient = (tuple(t.to(device) for t in part) for part in (self.at, self.gradient))
+        return Outcome(self.value.to(device), at, gradient)
+
     def fits(self, rows: int) -> bool:
         """Whether there are this many rows of everything."""
         return all(t.shape[:1] == (rows,) for t in (self.value, *self.at))
@@ -69,6 +76,7 @@ def _close(a: Tensor, b: Tensor, digits: float) -> bool:
     return bool(torch.allclose(a, b, rtol=rounding, atol=rounding * scale, equal_nan=True))
 
 
+Pack: TypeAlias = "tuple[Sequence[Point], Outcome]"
 #: One forward pass: the moving tensors, how many points they hold, and which part of the batch.
 Evaluate: TypeAlias = Callable[[Tensors, int, slice], Outcome]
 
@@ -86,7 +94,7 @@ class Packing(Generic[Point]):
     what it says of one is the truth. The first time that points share a pass, one or two of them are evaluated alone too.
 
     ``apart`` says whether points are known not to share a pass, ``whole`` that no pass is over a part of the batch, for models
-    whose rows influence one another.
+    whose rows influence one another. Without ``probing`` points share a pass in the last way, and nothing is found out.
     """
 
     n: int
@@ -96,21 +104,59 @@ class Packing(Generic[Point]):
     habit: Habit
     apart: Callable[[], bool] = lambda: False
     whole: bool = False
+    probing: bool = True
     uncounted: Callable[[], AbstractContextManager[None]] = nullcontext  # for passes that find out about the model
+    short: Callable[[int], None] = lambda _: None  # told where memory ran out in a pass over so many rows
 
-    def packs(self, points: Queue[Point], executor: Executor) -> Iterator[tuple[Sequence[Point], Outcome]]:
-        """Points that shared a pass, and the outcome of all of them, in order."""
-        for packs in executor.run(self._groups(points), lambda group: self._group(*group)):
-            yield from packs
+    def packs(
+        self, points: Queue[Point], executor: Executor, around: Callable[[Any], Any] = lambda do: do
+    ) -> Iterator[Pack[Point]]:
+        """Points that shared a pass, and the outcome of all of them, in order. ``around`` is put around pieces of work."""
+        parts, alone = list[Outcome | None](), around(self._alone)
+        for work, found in executor.run(self._work(points), around(self._done)):
+            if isinstance(work, _Group):
+                yield from found
+                continue
+            parts.append(found)
+            if work.part.stop == self.n:
+                yield work.whole.point, self._of_parts(work.whole.point, parts, alone)
+                parts = []
 
-    def _groups(self, points: Queue[Point]) -> Iterator[tuple[Sequence[Point], bool]]:
-        """Points that share a pass, and whether others follow."""
+    def _work(self, points: Queue[Point]) -> Iterator[_Group[Point] | _Part[Point]]:
+        """Points that share a pass, or a part of the batch at one point."""
         while points.more():
-            group = points.taken(1 if self.apart() else self.sizing.together)
-            yield group, points.more()
+            rows = self.sizing.rows  # once: another thread may lower it meanwhile
+            group = points.taken(max(1, rows // self.n) if self.n and not self.apart() else 1)
+            if self.n <= rows or self.whole or self.habit.undivided:
+                yield _Group(group, points.more())
+                continue
+            whole, more = _Whole(group, self.join), points.more()
+            for low in range(0, self.n, rows):
+                part = slice(low, min(low + rows, self.n))
+                yield _Part(whole, part, more or part.stop < self.n)
 
-    def _group(self, group: Sequence[Point], more: bool) -> list[tuple[Sequence[Point], Outcome]]:  # noqa: FBT001 - of _groups
-        if len(group) > 1 and self.habit.way is None:
+    def _done(self, work: _Group[Point] | _Part[Point]) -> tuple[Any, Any]:
+        """A piece of work, and what came of it."""
+        if isinstance(work, _Group):
+            return work, self._group(work.points, more=work.more)
+        return work, None if self.habit.undivided else self._part(work)
+
+    def _group(self, group: Sequence[Point], *, more: bool) -> list[Pack[Point]]:
+        rows = len(group) * self.n
+        try:
+            return self._shared(group, more=more)
+        except Exception as error:
+            if not ran_out(error) or (len(group) == 1 and (rows < 2 or self.whole or self.habit.undivided)):
+                raise
+        self._halve(rows)  # not in the handler, which keeps what the pass has allocated
+        if len(group) == 1:
+            part = slice(0, self.n)
+            return [(group, self._of_parts(group, [self._part(_Part(_Whole(group, self.join), part, more))], self._alone))]
+        half = len(group) // 2
+        return [*self._group(group[:half], more=more), *self._group(group[half:], more=more)]
+
+    def _shared(self, group: Sequence[Point], *, more: bool) -> list[Pack[Point]]:
+        if len(group) > 1 and self.habit.way is None and self.probing:
             return self._probed(group, more=more)
         if len(group) > 1 and self.habit.way == len(self.ways):
             return self._each_alone(group)
@@ -120,6 +166,47 @@ class Packing(Generic[Point]):
                 return [(group, self._packed(group, way))]
         except UnpackableError:
             return self._each_alone(group)
+
+    def _part(self, work: _Part[Point]) -> Outcome | None:
+        """The outcome for a part of the batch; None where the model does not return a row for each example."""
+        low, stop = work.part.start, work.part.stop
+        found: list[Outcome] = []
+        while low < stop:
+            part = slice(low, min(low + self.sizing.rows, stop))
+            try:
+                tensors = work.whole.tensors
+                if any(t.shape[:1] != (self.n,) for t in tensors):
+                    return None
+                with self.sizing.observed(part.stop - low, more=work.more):
+                    outcome = self.ways[-1](tuple(t[part] for t in tensors), 1, part)
+            except UnpackableError:
+                return None
+            except Exception as error:
+                if not ran_out(error) or part.stop - low < 2:
+                    raise
+            else:
+                if not outcome.fits(part.stop - low):
+                    return None
+                found.append(outcome)
+                low = part.stop
+                continue
+            self._halve(part.stop - low)
+        return Outcome.joined(found)
+
+    def _of_parts(
+        self, point: Sequence[Point], parts: Sequence[Outcome | None], alone: Callable[[Sequence[Point]], Outcome]
+    ) -> Outcome:
+        """The outcome of one point from those of parts of the batch; by ``alone`` where it cannot be taken in parts."""
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            return Outcome.joined(known)
+        self.habit.undivided = True
+        return alone(point)
+
+    def _halve(self, rows: int) -> None:
+        give_back(self.sizing.device)
+        self.sizing.halve(rows)
+        self.short(rows)
 
     def _probed(self, group: Sequence[Point], *, more: bool) -> list[tuple[Sequence[Point], Outcome]]:
         """The outcome of the first points that share a pass, evaluated in the fastest way that changes nothing."""
@@ -135,8 +222,10 @@ class Packing(Generic[Point]):
                     outcome = self._packed(group, way)
             except UnpackableError:
                 continue
-            except Exception:  # noqa: BLE001, S112 - the model does not bear being called that way, whatever it raises
-                continue
+            except Exception as error:
+                if ran_out(error):
+                    raise
+                continue  # the model does not bear being called that way, whatever it raises
             each = outcome.split(len(group))
             if each[-1].close(last) and (first is None or each[0].close(first)):
                 right.append((time.perf_counter() - started, index, outcome))
@@ -156,8 +245,10 @@ class Packing(Generic[Point]):
                 self.ways[-1](tuple(map(torch.cat, zip(point, beside, strict=True))), 2, slice(0, self.n))
                 for beside in (other, point)
             )
-        except Exception:  # noqa: BLE001 - such values may be refused, which says nothing
-            return False
+        except Exception as error:
+            if ran_out(error):
+                raise
+            return False  # such values may be refused, which says nothing
         if not (mixed.fits(2 * self.n) and twice.fits(2 * self.n)):
             return False
         return not (mixed.split(2)[0].close(twice.split(2)[0], rounding=1) and twice.split(2)[0].close(alone))
@@ -170,18 +261,41 @@ class Packing(Generic[Point]):
         return [(point, self._alone(point)) for point in each]
 
     def _packed(self, group: Sequence[Point], evaluate: Evaluate) -> Outcome:
-        """Several points in one pass, or one point in several passes."""
-        limit, rows = self.n if self.whole else self.sizing.rows, len(group) * self.n
-        tensors = self.join(group)
-        if (len(group) > 1 or self.n > limit) and any(t.shape[:1] != (rows,) for t in tensors):
+        """Points in one pass."""
+        rows, tensors = len(group) * self.n, self.join(group)
+        if len(group) > 1 and any(t.shape[:1] != (rows,) for t in tensors):
             raise UnpackableError
-        if self.n <= limit:
-            outcome = evaluate(tensors, len(group), slice(0, self.n))
-            if len(group) > 1 and not outcome.fits(rows):
-                raise UnpackableError
-            return outcome
-        parts = [slice(low, min(low + limit, self.n)) for low in range(0, self.n, limit)]
-        pieces = [evaluate(tuple(t[part] for t in tensors), 1, part) for part in parts]
-        if not all(piece.fits(part.stop - part.start) for piece, part in zip(pieces, parts, strict=True)):
+        outcome = evaluate(tensors, len(group), slice(0, self.n))
+        if len(group) > 1 and not outcome.fits(rows):
             raise UnpackableError
-        return Outcome.joined(pieces)
+        return outcome
+
+
+@attrs.frozen
+class _Group(Generic[Point]):
+    """Points that share a pass; ``more`` follow."""
+
+    points: Sequence[Point]
+    more: bool
+
+
+@attrs.frozen(slots=False)
+class _Whole(Generic[Point]):
+    """One point, which is made when its first part is computed."""
+
+    point: Sequence[Point]
+    join: Callable[[Sequence[Point]], Tensors]
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        """Its moving tensors."""
+        return self.join(self.point)
+
+
+@attrs.frozen
+class _Part(Generic[Point]):
+    """A part of the batch at one point; ``more`` passes follow."""
+
+    whole: _Whole[Point]
+    part: slice
+    more: bool

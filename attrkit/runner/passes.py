@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import torch
@@ -14,28 +13,23 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from attrkit.arguments import Arguments
-from attrkit.errors import ModelError, UsageError, UsageTypeError, warn
+from attrkit.errors import UsageError
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
 from attrkit.propagation import OtherRowsError, Rewriter
 from attrkit.protocols import Tensors
-from attrkit.runner.columns import columns
-from attrkit.runner.isolation import Forward
+from attrkit.runner.calls import Calls, where_it_computes
+from attrkit.runner.derivatives import check_floating, differentiated, input_leaf
 from attrkit.runner.packing import Outcome, UnpackableError
-from attrkit.runner.taps import EnoughError, Tap, leaf_of, place, stop_after
-from attrkit.runner.watch import Watch
+from attrkit.runner.quiet import quiet
+from attrkit.runner.taps import Tap, place
 from attrkit.targets import output_tensor
 
 
-@attrs.define
-class Passes:
-    """Runs single passes of a problem's model."""
+class Passes(Calls):
+    """Runs single passes: calls of the model with taps on layers, and derivatives of what they captured."""
 
-    forward: Forward
-    grad_options: Mapping[str, Any] = attrs.field(factory=dict)
-    sizes: dict[ModuleLayer, int] = attrs.field(factory=dict)  # how many tensors each layer of the site passes on
-    _unused: set[str] = attrs.field(factory=set)  # what was warned about
-
+    @where_it_computes
     def site(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
         """The site's value for these inputs, and the objective where it is of interest; else nothing above the site runs."""
         with torch.no_grad(), ExitStack() as stack:
@@ -57,12 +51,15 @@ class Passes:
             UsageError: none of them does.
         """
         with torch.no_grad(), ExitStack() as stack:
+            stack.enter_context(self.taking())
+            arguments = arguments if self.forward.device is None else arguments.on(self.forward.device)
             taps = [Tap(layer) for layer in dict.fromkeys(layers)]
             place(self.forward, taps, stack)
             args, kwargs = arguments.call(tuple(t.clone() for t in arguments.tensors), 1, slice(0, len(arguments)))
             self.forward(*args, **kwargs)
         return [tap.layer for tap in _that_saw(taps)]
 
+    @where_it_computes
     def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, fresh: bool = False) -> Outcome:
         """The objective at ``copies`` values of the site, for a part of the batch; the model may write into ``fresh`` ones."""
         with torch.no_grad(), ExitStack() as stack:
@@ -72,6 +69,7 @@ class Passes:
             output = self.call(problem, inputs, copies, part, neurons, stop=() if problem.through else neurons)
             return Outcome(self._objective(problem, output, neurons, copies, part))
 
+    @where_it_computes
     def gradient(
         self,
         problem: Problem,
@@ -88,9 +86,10 @@ class Passes:
             else:
                 taps, inputs = self._replacing(problem, tensors, copies, part, stack, leaves=True)
                 value, at, neurons = self._seen(problem, inputs, copies, part, taps, stack)
-            gradient = self._differentiated(problem, value, at, neurons)
+            gradient = differentiated(self, problem, value, at, neurons)
         return Outcome(value.detach(), tuple(t.detach() for t in at), gradient)
 
+    @where_it_computes
     def propagated(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, rules: Rewriter) -> Outcome:
         """The objective, the site's value, and what rules make of the objective there.
 
@@ -127,7 +126,7 @@ class Passes:
             gate = stack.enter_context(rules.active(self.forward.root, self.forward.guard))
             value, at, neurons = self._followed(problem, tensors, copies, part, stack, gate)
             rules.audit(value)
-            carried = self._differentiated(problem, value, at, neurons)
+            carried = differentiated(self, problem, value, at, neurons)
             if rules.binding.carries == "relevance":  # what stays in the graph has no gate, and got relevance by value
                 carried = tuple(g if a.is_leaf else g * a.detach() for g, a in zip(carried, at, strict=True))
         return Outcome(value.detach(), (*(t.detach() for t in at), *beside), carried)
@@ -150,7 +149,7 @@ class Passes:
             taps = [Tap(layer, leaves=True, onward=onward, optional=problem.unsure) for layer in problem.layers]
             place(self.forward, taps, stack)
             return self._seen(problem, tuple(t.clone() for t in tensors), copies, part, taps, stack, whole=gate is not None)
-        at = tuple(_leaf(name, t) for name, t in zip(problem.arguments.names, tensors, strict=True))
+        at = tuple(input_leaf(name, t) for name, t in zip(problem.arguments.names, tensors, strict=True))
         value, _, neurons = self._seen(problem, tuple(map(onward, at)), copies, part, [], stack, whole=gate is not None)
         return value, at, neurons
 
@@ -176,6 +175,7 @@ class Passes:
         check_floating((str(tap.layer), tuple(tap.seen)) for tap in taps)
         return self._objective(problem, output, neurons, copies, part), at, neurons
 
+    @where_it_computes
     def tangent(self, problem: Problem, tensors: Tensors, copies: int, part: slice) -> Outcome:
         """The objective, the site's derivative in a direction of the inputs, and the gradient; inputs first, directions after.
 
@@ -183,11 +183,11 @@ class Passes:
             UsageError: an operation below the site has no forward-mode derivative.
         """
         for name, given in zip(problem.arguments.names, problem.inputs, strict=True):
-            _leaf(name, given[:0])  # which refuses integers
+            input_leaf(name, given[:0])  # which refuses integers
         points, directions = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
         with torch.enable_grad(), ExitStack() as stack, forward_ad.dual_level():
             pairs = zip(problem.arguments.names, points, directions, strict=True)
-            inputs = tuple(forward_ad.make_dual(_leaf(name, x).detach().clone(), d) for name, x, d in pairs)
+            inputs = tuple(forward_ad.make_dual(input_leaf(name, x).detach().clone(), d) for name, x, d in pairs)
             calls = self.forward.learnt.calls
             taps = [
                 Tap(layer, leaves=True, tangents=[], expected=max(calls.get((layer.key, self.about(problem)), {1})))
@@ -202,10 +202,11 @@ class Passes:
                 ) from error
             at = self._captured(taps)
             value = self._objective(problem, output, [], copies, part)
-            gradient = self._differentiated(problem, value, at, [])
+            gradient = differentiated(self, problem, value, at, [])
             found = tuple(t.detach() for tap in taps for t in tap.tangents or ())
         return Outcome(value.detach(), found, gradient)
 
+    @where_it_computes
     def injected(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, gradient: bool) -> Outcome:
         """As ``gradient`` or ``value`` at values of a layer, while what is below it runs once for all copies.
 
@@ -218,8 +219,9 @@ class Passes:
             value = self._objective(problem, output, [], copies, part)
             if not gradient:
                 return Outcome(value)
-            return Outcome(value.detach(), tuple(t.detach() for t in at), self._differentiated(problem, value, at, []))
+            return Outcome(value.detach(), tuple(t.detach() for t in at), differentiated(self, problem, value, at, []))
 
+    @where_it_computes
     def vmapped(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, gradient: bool) -> Outcome:
         """As ``injected``, with torch telling the copies apart wherever they go, by ``torch.func.vmap``."""
         with torch.set_grad_enabled(gradient):
@@ -232,59 +234,14 @@ class Passes:
                     self._captured(taps)
                     return self._objective(problem, output, [], 1, part)
 
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "There is a performance drop")
+            with quiet():
                 value = torch.func.vmap(one)(*stacked).flatten(0, 1)
             if not gradient:
                 return Outcome(value)
-            found = self._differentiated(problem, value, stacked, [])
+            found = differentiated(self, problem, value, stacked, [])
             if problem.objectives:  # which stand between copies and rows now
                 found = tuple(g.movedim(1, 2) for g in found)
         return Outcome(value.detach(), tensors, tuple(g.flatten(0, 1) for g in found))
-
-    def call(
-        self, problem: Problem, inputs: Tensors, copies: int, part: slice, taps: Iterable[Tap] = (), stop: Iterable[Tap] = ()
-    ) -> Any:
-        """The model's output; None where the pass ends early, after the taps ``stop``, as far as that is known to be safe."""
-        args, kwargs = problem.arguments.call(inputs, copies, part)
-        learnt, shapes = self.forward.learnt, self.about(problem)
-        if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
-            stop_after(wanted)
-        try:
-            if shapes in learnt.decides:
-                output = self.forward(*args, **kwargs)
-            else:
-                with Watch(inputs, (args[len(inputs) :], kwargs)) as watch:
-                    output = self.forward(*args, **kwargs)
-                if watch.further_decide:
-                    learnt.further.add(_shapes(problem))
-                    shapes = self.about(problem)
-                learnt.decides[shapes] = watch.decides
-        except EnoughError:
-            return None
-        except (RuntimeError, IndexError, TypeError) as error:
-            explained = _explained(error, problem, inputs)
-            if explained is error:
-                raise
-            raise explained from error
-        for tap in taps:
-            learnt.calls.setdefault((tap.layer.key, shapes), set()).add(tap.calls)
-        return output
-
-    def about(self, problem: Problem) -> Any:
-        """What passes are alike: all of the arguments that they may depend on, save the values of what moves."""
-        shapes = _shapes(problem)
-        return (shapes, problem.arguments.digest) if shapes in self.forward.learnt.further else shapes
-
-    def apart(self, problem: Problem) -> bool:
-        """Whether what is known of the model forbids that points share a pass."""
-        return self.forward.training or self.forward.learnt.decides.get(self.about(problem), False)
-
-    def _runs_once(self, problem: Problem, layer: ModuleLayer) -> bool:
-        """Whether nothing of interest happens at a layer after its next call: in every whole pass there was only one."""
-        learnt, shapes = self.forward.learnt, self.about(problem)
-        known = learnt.calls.get((layer.key, shapes)) == {1} and not learnt.decides.get(shapes, True)
-        return layer.call is not None or known
 
     @classmethod
     def _objective(cls, problem: Problem, output: Any, neurons: list[Tap], copies: int, part: slice) -> Tensor:
@@ -307,57 +264,6 @@ class Passes:
                 f"the model returned {len(value)} rows for a batch of {rows} examples; it must return one for each"
             )
         return value
-
-    def _differentiated(self, problem: Problem, value: Tensor, at: Tensors, neurons: list[Tap]) -> Tensors:
-        if not value.requires_grad and problem.layers:
-            names = ", ".join(repr(str(layer)) for layer in problem.layers)
-            self._warn_once(f"the objective does not depend on layer {names} in a way that torch can differentiate: its")
-            zeros = tuple(map(torch.zeros_like, at))
-            return tuple(torch.stack([z] * value.shape[1], 1) for z in zeros) if value.dim() > 1 else zeros
-        if not value.requires_grad:
-            what = "neuron: what is explained" if neurons else "the model's output"
-            raise UsageError(
-                f"{what} does not depend on the inputs in a way that torch can differentiate (detached, computed "
-                "under no_grad, or by operations on integers); use a method that needs no gradient, like feature_ablation"
-            )
-        if value.dim() > 1:
-            site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
-            found = columns(value, at, self.forward.learnt, site)
-            if not all(g.sum().item() or bool(g.any()) for g in found):  # there may be some on which nothing depends
-                self._filled(problem, at, torch.autograd.grad(value.sum(), at, allow_unused=True))
-            return found
-        options = {"allow_unused": True, **self.grad_options}
-        if not (problem.through and neurons):
-            return self._filled(problem, at, torch.autograd.grad(value, at, torch.ones_like(value), **options))
-        seen = neurons[0].captured()
-        ones = torch.ones_like(value)
-        upper = torch.autograd.grad(value, seen, ones, retain_graph=True, allow_unused=True, materialize_grads=True)
-        seeds = zip(seen, problem.through.mask(seen), upper, strict=True)
-        lower = [(v, mask * g) for v, mask, g in seeds if v.requires_grad]
-        if not lower:
-            return tuple(map(torch.zeros_like, at))
-        outputs, cotangents = zip(*lower, strict=True)
-        return self._filled(problem, at, torch.autograd.grad(outputs, at, cotangents, **options))
-
-    def _filled(self, problem: Problem, at: Tensors, gradient: tuple[Tensor | None, ...]) -> Tensors:
-        """Zeros, and a warning, where the objective does not depend on a tensor."""
-        if all(g is not None for g in gradient):
-            return cast("Tensors", gradient)
-        if problem.layers:
-            counts = [(str(layer), self.sizes[layer]) for layer in problem.layers]
-            each = [name if count == 1 else f"{name}[{i}]" for name, count in counts for i in range(count)]
-            names = [f"layer {name!r}" for name in each]
-        else:
-            names = [f"input {name!r}" for name in problem.arguments.names]
-        for name, g in zip(names, gradient, strict=True):
-            if g is None:
-                self._warn_once(f"the objective does not depend on {name}: its")
-        return tuple(torch.zeros_like(a) if g is None else g for a, g in zip(at, gradient, strict=True))
-
-    def _warn_once(self, start: str) -> None:
-        if start not in self._unused:
-            self._unused.add(start)
-            warn(f"{start} attributions are 0")
 
     def _captured(self, taps: list[Tap]) -> Tensors:
         self.sizes |= {tap.layer: len(tap.captured()) for tap in taps}
@@ -393,53 +299,8 @@ def _that_saw(taps: list[Tap]) -> list[Tap]:
     return found
 
 
-def _shapes(problem: Problem) -> Any:
-    """All of the arguments that a forward pass may depend on, save the values of tensors and the size of the batch."""
-    return tuple((t.shape[1:], t.dtype) for t in problem.inputs), problem.arguments.kind
-
-
-def check_floating(layers: Iterable[tuple[str, Tensors]]) -> None:
-    """Raise UsageTypeError for a layer whose value is integers, at which no gradient can be taken."""
-    for name, value in layers:
-        if not any(t.is_floating_point() for t in value):
-            dtypes = ", ".join({str(t.dtype) for t in value})
-            raise UsageTypeError(
-                f"layer {name}: its value has dtype {dtypes}, at which no gradient can be taken; "
-                "attribute to what comes out of it, or use a method that needs no gradient, like feature_ablation"
-            )
-
-
 def _one_row_will_do(problem: Problem, references: Tensors) -> bool:
     """Whether all rows of the references are the same, and nothing that the model is called with tells rows apart."""
     if len(references[0]) < 2 or problem.target.rows is not None or problem.objectives or problem.arguments.kind:
         return False
     return all(bool((r == r[:1]).all()) for r in references)
-
-
-def _leaf(name: str, tensor: Tensor) -> Tensor:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        raise UsageTypeError(
-            f"inputs: {name!r} has dtype {tensor.dtype}, at which no gradient can be taken; attribute to a layer (for tokens, "
-            "layer= the embedding), or use a method that needs no gradient, like feature_ablation"
-        )
-    return leaf_of((tensor.clone() if tensor.is_inference() else tensor).detach())
-
-
-def _explained(error: Exception, problem: Problem, inputs: Tensors) -> Exception:
-    """What a forward pass raised, with what it was called with where that may be the reason."""
-    for name, given, moved in zip(problem.arguments.names, problem.inputs, inputs, strict=True):
-        if moved.is_floating_point() and not given.is_floating_point():
-            advice = (
-                "use a method that moves the layer itself, like integrated_gradients"
-                if problem.layers
-                else "attribute to a layer (for tokens, layer= the embedding)"
-            )
-            return UsageTypeError(
-                f"inputs: {name!r} has dtype {given.dtype}, and the model does not take the {moved.dtype} between it and the "
-                f"baseline; {advice}, or use a method that replaces whole values, like feature_ablation"
-            )
-    if type(error) is not RuntimeError:  # what a model raises itself, and running out of memory, is the caller's to see
-        return error
-    pairs = zip(problem.arguments.names, problem.inputs, strict=True)
-    called = ", ".join(f"{name} of shape {tuple(t.shape)}, {t.dtype}, on {t.device}" for name, t in pairs)
-    return ModelError(f"the model raised: {error}\nIt was called with {called}; check inputs against what it expects")

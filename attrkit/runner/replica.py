@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from attrkit.errors import UsageError
 from attrkit.runner.census import Census
+from attrkit.runner.chance import Chance
 from attrkit.runner.glance import Glance
 from attrkit.runner.learnt import Learnt
 from attrkit.runner.training import in_training
 
-_KEPT = 4  # replicas that wait per model: as many calls as usually run at the same time
+_KEPT = 4  # replicas that wait per model and device: as many calls as usually run at the same time
 
 
 class CopyRefusedError(Exception):
@@ -26,17 +27,23 @@ class CopyRefusedError(Exception):
 
 @attrs.define(eq=False)
 class Replica:
-    """A copy of the module tree. Parameters share storage and are not tracked; buffers are refreshed at every use."""
+    """A copy of the module tree, not tracked. It shares the storage of parameters, unless it is on another ``device``.
+
+    What is not shared, buffers at least, is refreshed at every use.
+    """
 
     root: nn.Module
-    _shared: list[Tensor]  # buffers and plain tensors, in the order of a census
+    device: torch.device | None  # None for where the original is
+    _copies: list[Tensor]  # of buffers and plain tensors, in the order of a census, and of parameters on another device
     _glance: Glance
 
-    def refresh(self, now: list[Tensor]) -> None:
-        """Take over the current values of the original's buffers and plain tensors."""
-        if self._shared:
+    def refresh(self, original: nn.Module, now: list[Tensor]) -> None:
+        """Take over the original's current values; ``now`` are those of its buffers and plain tensors."""
+        if self.device is not None:
+            now = [*now, *original.parameters()]
+        if self._copies:
             with torch.no_grad():
-                torch._foreach_copy_(self._shared, now)  # pyright: ignore[reportPrivateImportUsage]
+                torch._foreach_copy_(self._copies, now)  # pyright: ignore[reportPrivateImportUsage]
 
     def pristine(self) -> bool:
         """Whether no forward pass left anything on it."""
@@ -55,21 +62,36 @@ class _Pool:
 
     glance: Glance
     in_training: str  # the class of a module that training mode changes and that is in it
-    waiting: list[Replica] = attrs.field(factory=list)
+    waiting: dict[torch.device | None, list[Replica]] = attrs.field(factory=dict)
     refused: str = ""
     learnt: Learnt = attrs.field(factory=Learnt)  # see Forward
-    draws: bool | None = None  # whether a forward pass advances the global random generator; None: not seen yet
+    chance: Chance = attrs.field(factory=Chance)
 
 
 _pools: WeakKeyDictionary[nn.Module, _Pool] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def _alias(parameter: nn.Parameter) -> Tensor:
-    """The same storage as a tensor that records no gradient, of the same class."""
+def sharded(root: nn.Module) -> bool:
+    """Whether other processes hold parts of a model (FSDP, tensor parallelism), so that all of them must call it together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(p, DTensor) for p in root.parameters()) or any(
+        isinstance(m, FullyShardedDataParallel) for m in root.modules()
+    )
+
+
+def _alias(parameter: nn.Parameter, device: torch.device | None = None) -> Tensor:
+    """The same storage, or a copy on another device, as a tensor that records no gradient, of the same class.
+
+    It counts its own versions: a step of an optimizer in another thread must not break a backward pass here, nor the reverse.
+    """
     if torch.nn.parameter.is_lazy(parameter):
         raise UsageError("model has parameters without values (a lazy module); run it once on an example before explaining it")
-    bare = parameter.detach()
+    bare = parameter.data if device is None else parameter.data.to(device)
     if type(parameter) is nn.Parameter:
         return nn.Parameter(bare, requires_grad=False)
     alias = torch.Tensor._make_subclass(type(parameter), bare, require_grad=False)
@@ -77,25 +99,41 @@ def _alias(parameter: nn.Parameter) -> Tensor:
     return alias
 
 
-def _copied(census: Census) -> Replica:
+def _copied(census: Census, device: torch.device | None) -> Replica:
     root = census.root
     if census.leads_back():
         raise CopyRefusedError("a hook or a function attribute refers to the model's own modules")
-    memo: dict[int, Any] = {key: _alias(p) for key, p in census.parameters.items()}
-    memo |= {key: t.detach().clone() for key, t in (census.buffers | census.tensors).items()}
+    memo: dict[int, Any] = {key: _alias(p, device) for key, p in census.parameters.items()}
+    memo |= {key: t.detach().to(device or t.device, copy=True) for key, t in (census.buffers | census.tensors).items()}
     try:
         twin = copy.deepcopy(root, memo)
     except Exception as error:  # a model may hold anything: locks, files, sharded tensors
         raise CopyRefusedError(f"copying it raised {type(error).__name__}: {error}") from error
     shared = {id(m) for m in twin.modules()} & census.modules.keys()
     pairs = zip(twin.parameters(), root.parameters(), strict=True)
-    if shared or any(t.data_ptr() != p.data_ptr() for t, p in pairs):
+    if shared or any((t.data_ptr() == p.data_ptr()) is not (device is None) for t, p in pairs if p.numel()):
         raise CopyRefusedError("its copy is not independent, or does not share its parameters")
     found = Census(twin)
     copies = [*found.buffers.values(), *found.tensors.values()]
     if [t.shape for t in copies] != [t.shape for t in (*census.buffers.values(), *census.tensors.values())]:
         raise CopyRefusedError("its copy holds other tensors")
-    return Replica(twin, copies, Glance.of(found))
+    return Replica(twin, device, copies if device is None else [*copies, *twin.parameters()], Glance.of(found))
+
+
+def _elsewhere(root: nn.Module, device: torch.device | None) -> torch.device | None:
+    """The device, if a model is not there already.
+
+    Raises:
+        UsageError: the model lies on several devices, from which it cannot be moved as a whole.
+    """
+    if device is None:
+        return None
+    found = sorted({str(t.device) for t in (*root.parameters(), *root.buffers())})
+    if len(found) > 1:
+        raise UsageError(
+            f"device={str(device)!r}: the model lies on several devices ({', '.join(found)}), and stays there; leave device out"
+        )
+    return device if found and torch.device(found[0]) != device else None
 
 
 def _pool(root: nn.Module) -> tuple[_Pool, Census | None]:
@@ -106,6 +144,8 @@ def _pool(root: nn.Module) -> tuple[_Pool, Census | None]:
             return pool, None
         if any(isinstance(m, torch.jit.ScriptModule) for m in root.modules()):
             raise CopyRefusedError("it holds TorchScript")
+        if sharded(root):
+            raise CopyRefusedError("other processes hold parts of it")
         census = Census(root)
         if pool is None or pool.glance.tokens != census.tokens or census.unread:
             pool = _pools[root] = _Pool(Glance.of(census), in_training(root))
@@ -123,24 +163,27 @@ class Lease:
     pool: _Pool
 
     @classmethod
-    def take(cls, original: nn.Module) -> Lease:
-        """A replica of the model as it is now.
+    def take(cls, original: nn.Module, device: torch.device | None = None) -> Lease:
+        """A replica of the model as it is now, where the model is or on another device.
 
         Raises:
             CopyRefusedError: the model cannot be copied.
+            UsageError: it cannot be moved to that device.
         """
         pool, census = _pool(original)
         if pool.refused:
             raise CopyRefusedError(pool.refused)
+        device = _elsewhere(original, device)
         with _lock:
-            replica = pool.waiting.pop() if pool.waiting else None
+            waiting = pool.waiting.get(device)
+            replica = waiting.pop() if waiting else None
         if replica is None:
             try:
-                replica = _copied(census or Census(original))
+                replica = _copied(census or Census(original), device)
             except CopyRefusedError as refusal:
                 pool.refused = str(refusal)
                 raise
-        replica.refresh(pool.glance.values())
+        replica.refresh(original, pool.glance.values())
         return cls(original, replica, pool)
 
     def refuse(self, reason: str) -> None:
@@ -152,5 +195,6 @@ class Lease:
         """Keep the replica for the next call, unless a forward pass left something on it."""
         if self.replica.pristine():
             with _lock:
-                if len(self.pool.waiting) < _KEPT and not self.pool.refused:
-                    self.pool.waiting.append(self.replica)
+                waiting = self.pool.waiting.setdefault(self.replica.device, [])
+                if len(waiting) < _KEPT and not self.pool.refused:
+                    waiting.append(self.replica)

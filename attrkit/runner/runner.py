@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -18,16 +19,18 @@ from attrkit.completeness import ends, gaps
 from attrkit.errors import AttrkitError, RulesetError, UsageError, warn
 from attrkit.problem import Inner, Objective, Problem
 from attrkit.propagation import Rewriter, Row, bound
-from attrkit.protocols import Contribute, Executor, Tensors
+from attrkit.protocols import Contribute, Executor, Result, Tensors, Work
+from attrkit.runner.derivatives import check_floating
 from attrkit.runner.executors import Serial
 from attrkit.runner.learnt import Habit
-from attrkit.runner.packing import Evaluate, Outcome, Packing, Point, together
-from attrkit.runner.passes import Passes, check_floating
+from attrkit.runner.packing import Evaluate, Outcome, Pack, Packing, Point, together
+from attrkit.runner.passes import Passes
 from attrkit.runner.path import interpolated, weighted
-from attrkit.runner.queues import Block, Blocks, Listed
+from attrkit.runner.queues import Block, Blocks, Listed, Queue
 from attrkit.runner.sizing import Sizing
+from attrkit.runner.spares import Surroundings
 from attrkit.runner.taps import leaf_of
-from attrkit.targets import output_tensor
+from attrkit.targets import Target, output_tensor
 
 T = TypeVar("T")
 
@@ -61,7 +64,8 @@ _PASSES = {
 class Runner:
     """Runs one attribution. Implements the Runner protocol.
 
-    ``rows`` bounds the rows of one forward pass (None leaves that to attrkit); ``progress`` is what a progress bar on stderr is
+    ``rows`` bounds the rows of one forward pass (None leaves that to attrkit); ``replicas`` are how many pieces of work run at
+    once by ``executor``; ``progress`` is what a progress bar on stderr is
     called, empty for none; ``report`` says after a propagation what governed each operation. ``counts`` are the forward and
     backward passes so far, over a batch of ``batch`` examples: one over k points counts k.
     """
@@ -69,6 +73,7 @@ class Runner:
     passes: Passes
     batch: int
     rows: int | None = None
+    replicas: int = 1
     executor: Executor = attrs.field(factory=Serial)
     progress: str = ""
     report: tuple[Row, ...] = ()
@@ -95,7 +100,7 @@ class Runner:
         ways = self._value_ways(problem, fresh=True)
         packing: Packing[Tensors] = self._packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
         with tqdm(desc=self.progress, total=total, file=sys.stderr) if self.progress else nullcontext() as bar:
-            for group, pack in self._counted(packing.packs(Blocks(blocks), self.executor), "value", packing.n):
+            for group, pack in self._packs(packing, Blocks(blocks), "value"):
                 if bar is not None:
                     bar.update(len(group))
                 yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
@@ -139,7 +144,7 @@ class Runner:
         total: Tensors = ()
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
         packing = self._packing(problem, kind, ways, partial(interpolated, start, end))
-        packs = self._counted(packing.packs(Listed(rule), self.executor), "gradient", packing.n)
+        packs = self._packs(packing, Listed(rule), "gradient")
         for group, pack in self._shown(packs, None):
             if not problem.layers:
                 self._note_ends(problem, [place for place, _ in group], pack)
@@ -156,7 +161,7 @@ class Runner:
         self._settle(problem)
         kind, ways = self._ways(problem, moving_inputs=True)
         packing = self._packing(problem, kind, ways, partial(interpolated, *ends))
-        packs = self._counted(packing.packs(Listed((place, 1.0) for place in places), self.executor), kind, packing.n)
+        packs = self._packs(packing, Listed((place, 1.0) for place in places), kind)
         for group, pack in self._shown(packs, None):
             at, gradient = (tuple(t.unflatten(0, (len(group), -1)) for t in part) for part in (pack.at, pack.gradient))
             yield at, gradient
@@ -220,6 +225,21 @@ class Runner:
                 yield outcome.at
         finally:
             self.progress, self.gaps = progress, wanted
+
+    def of_targets(self, problem: Problem, inner: Inner, targets: Sequence[Target | None]) -> tuple[Tensors, ...]:
+        """What another method says of each of several targets; None is the problem's own."""
+        from attrkit.runner.sharing import Sharing, UnsharedError  # which builds on this module
+
+        self._settle(problem)
+        n, before = len(problem.arguments), Counter(self.counts)
+        each = [problem.apart() if t is None else attrs.evolve(problem.apart(), target=t) for t in targets]
+        objectives = tuple(Objective(one.target, one.neuron) for one in each)
+        with suppress(UnsharedError):
+            values = inner(Sharing.problem(self, attrs.evolve(problem, objectives=objectives)))
+            if all(len(v) == n * len(each) for v in values):
+                return tuple(tuple(v.narrow(0, k * n, n) for v in values) for k in range(len(each)))
+        self.counts = before
+        return tuple(map(inner, each))
 
     def _gap(self, problem: Problem, values: Tensors) -> Tensor:
         """The convergence delta of each row."""
@@ -294,7 +314,14 @@ class Runner:
             raise ApartError
 
     def _propagated(self, problem: Problem, rules: Rewriter, points: Iterable[Tensors], total: int | None) -> Iterator[Outcome]:
-        way = partial(self.passes.propagated, problem, rules=rules)
+        each: dict[int, Rewriter] = {}  # by replica
+        lock = threading.Lock()
+
+        def way(tensors: Tensors, copies: int, part: slice) -> Outcome:
+            with lock:
+                own = each.setdefault(id(self.passes.forward), rules if not each else rules.another())
+            return self.passes.propagated(problem, tensors, copies, part, rules=own)
+
         kind = "multiplier" if rules.binding.carries == "multiplier" else "relevance"
         return self._stream(problem, points, kind, [way], total)
 
@@ -324,11 +351,13 @@ class Runner:
 
     def _governed(self, problem: Problem, rules: Rewriter) -> Any:
         """The model's output for the inputs, with rules in place."""
-        forward = self.passes.forward
         self.counts["forward"] += len(problem.arguments)
-        with torch.enable_grad(), rules.active(forward.root, forward.guard) as gate:
-            inputs = (gate(leaf) if (leaf := leaf_of(t.detach())).requires_grad else t for t in problem.inputs)
-            return self.passes.call(problem, tuple(inputs), 1, slice(0, len(problem.arguments)))
+        with torch.enable_grad(), self.passes.taking():
+            forward = self.passes.forward
+            problem = problem if forward.device is None else problem.on(forward.device)
+            with rules.active(forward.root, forward.guard) as gate:
+                inputs = (gate(leaf) if (leaf := leaf_of(t.detach())).requires_grad else t for t in problem.inputs)
+                return self.passes.call(problem, tuple(inputs), 1, slice(0, len(problem.arguments)))
 
     def _unused(self, rules: Rewriter) -> tuple[str, ...]:
         root = self.passes.forward.root
@@ -345,7 +374,7 @@ class Runner:
         progress: str = "",
     ) -> Iterator[Outcome]:
         packing = self._packing(problem, kind, ways, together, bound)
-        packs = self._counted(packing.packs(Listed(points), self.executor), kind, packing.n)
+        packs = self._packs(packing, Listed(points), kind)
         outcomes = (outcome for group, pack in packs for outcome in pack.split(len(group)))
         return self._shown(outcomes, total, progress)
 
@@ -359,20 +388,41 @@ class Runner:
     ) -> Packing[Point]:
         n, habit = len(problem.arguments), self._habit(problem, kind)
         bound = self.rows if kind in _PASSES else bound
-        sizing = habit.sizing if bound is None else Sizing(n, bound, problem.inputs[0].device)
+        lockstep = self.passes.forward.learnt.lockstep
+        if bound is None and lockstep:
+            bound = max(1, n)
+        sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
         apart, whole = partial(self.passes.apart, problem), self.passes.forward.training
-        return Packing(n, tuple(ways), join, sizing, habit, apart, whole, self._uncounted)
+        return Packing(n, tuple(ways), join, sizing, habit, apart, whole, not lockstep, self._uncounted, self.passes.ran_short)
+
+    def _packs(self, packing: Packing[Point], points: Queue[Point], kind: str) -> Iterator[Pack[Point]]:
+        """Points that shared a pass, and their outcomes, in order and counted.
+
+        What another method makes of them has pieces of work of its own, which the executor gets; and what a piece of work asks
+        for itself belongs to it.
+        """
+        if kind not in _PASSES:
+            return packing.packs(points, Serial())
+        alone = self.passes.within or self.passes.forward.training or isinstance(self.executor, Serial)
+        surroundings = None if alone else Surroundings.here()
+
+        def around(do: Callable[[Work], Result]) -> Callable[[Work], Result]:
+            def taken(work: Work) -> Result:
+                with self.passes.taking():
+                    return do(work)
+
+            return taken if surroundings is None else surroundings.carried(taken)
+
+        return self._counted(packing.packs(points, Serial() if alone else self.executor, around), kind, packing.n)
 
     def _shown(self, each: Iterator[T], total: int | None, progress: str = "") -> Iterator[T]:
         """The same, behind a progress bar where one is wanted."""
         label = progress or self.progress
         return iter(tqdm(each, desc=label, total=total, file=sys.stderr)) if label else each
 
-    def _counted(
-        self, packs: Iterator[tuple[Sequence[Point], Outcome]], kind: str, examples: int
-    ) -> Iterator[tuple[Sequence[Point], Outcome]]:
+    def _counted(self, packs: Iterator[Pack[Point]], kind: str, examples: int) -> Iterator[Pack[Point]]:
         for group, pack in packs:
-            for each in _PASSES.get(kind, ()):
+            for each in _PASSES[kind]:
                 self.counts[each] += examples * len(group)
             yield group, pack
 
@@ -391,8 +441,9 @@ class Runner:
         """What was learnt of passes like these: their size by shape, how they are shared by what they are for too."""
         learnt, tensors = self.passes.forward.learnt, problem.inputs
         site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
-        about = (kind, site, tuple((t.shape, t.dtype, t.device) for t in tensors))
-        sizing = learnt.sizes.setdefault(about, Sizing(len(problem.arguments), None, tensors[0].device))
+        about = (kind, site, self.replicas, self.passes.forward.device, tuple((t.shape, t.dtype, t.device) for t in tensors))
+        first = -(-len(problem.arguments) // self.replicas)  # so that there is something for each
+        sizing = learnt.sizes.setdefault(about, Sizing(first, None, self.passes.forward.device or tensors[0].device))
         objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
         aims = frozenset(key for objective in objectives for key in objective.aims())
         return learnt.habits.setdefault((about, self.passes.about(problem), aims), Habit(sizing))

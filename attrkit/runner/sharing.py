@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, tee
 from typing import Any
 
@@ -16,6 +16,7 @@ from attrkit.propagation import Row
 from attrkit.protocols import Contribute, Tensors
 from attrkit.runner.path import interpolated
 from attrkit.runner.runner import Runner
+from attrkit.targets import Target
 
 
 class UnsharedError(Exception):
@@ -126,7 +127,8 @@ class Sharing:
         for one, rows in self._separate(problem):
             found.append((self.runner.propagate(one, ruleset, parameters), rows))
             assert problem.choices is not None  # for the type checker; made by ``problem``
-            self.reports[int(problem.choices[rows[0]])] = self.runner.report
+            if len(rows):
+                self.reports[int(problem.choices[rows[0]])] = self.runner.report
         return _in_place(found)  # type: ignore[no-any-return]
 
     def contributions(
@@ -157,6 +159,14 @@ class Sharing:
     ) -> Iterator[Tensors]:
         """What another method says at each value of the inputs."""
         return self.runner.attributions(problem, inner, inputs, total=total, most=most)
+
+    def of_targets(self, problem: Problem, inner: Inner, targets: Sequence[Target | None]) -> tuple[Tensors, ...]:
+        """What another method says of several targets, each row's own objective among them; passes for each objective."""
+        found = []
+        for one, rows in self._separate(problem):
+            taken = [None if target is None else target.taken(rows) for target in targets]
+            found.append((self.runner.of_targets(one, inner, taken), rows))
+        return _in_place(found)  # type: ignore[no-any-return]
 
     def _streamed(self, problem: Problem, points: Iterable[Tensors], shared: Any, joined: Any, in_place: Any) -> Iterator[Any]:
         """Points whose rows are equal for all objectives go through ``shared``; of others, the rows of each objective do."""
@@ -194,7 +204,7 @@ class Sharing:
         assert problem.choices is not None  # for the type checker; made by ``problem``
         for k, objective in enumerate(self.base.objectives):
             rows = torch.nonzero(problem.choices == k).flatten()
-            if len(rows):
+            if len(rows) or not len(problem.choices):
                 alone = attrs.evolve(self.base, objectives=(), target=objective.target, neuron=objective.neuron)
                 yield self._one(alone, problem, rows), rows
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from attrkit.errors import UsageError
+from attrkit.runner.memory import memory_cap
 
 _FEWEST = 16
 _FACTOR = 4
 _TRIES = 2
 _WORTHWHILE = 1.05  # how much cheaper a row must get for the search to go on
-_CPU_BYTES = 2**30
 _WITHIN = 2  # how much more than its output a function may keep
 
 
@@ -42,62 +42,67 @@ class _Allocated(TorchFunctionMode):
         return output
 
 
-def memory_cap(device: torch.device) -> int:
-    """The bytes that one pass may take: half of a GPU's free memory; on a CPU, ATTRKIT_MEMORY bytes or one GiB.
+@attrs.define
+class Shortage:
+    """Of passes of one shape: how many rows they may have since memory ran out."""
 
-    Raises:
-        UsageError: ATTRKIT_MEMORY is no positive number.
-    """
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) // 2
-    text = os.environ.get("ATTRKIT_MEMORY", str(_CPU_BYTES))
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"ATTRKIT_MEMORY must be a number of bytes, got {text!r}")
-    return int(text)
+    rows: int = sys.maxsize
 
 
 @attrs.define
 class Sizing:
-    """The rows of the next pass over a batch of ``n`` examples. ``bound`` is a caller's, and is kept.
+    """The rows of the next pass, ``n`` or a few more at first. ``bound`` is a caller's, and is kept.
 
     Without a bound the size grows fourfold from pass to pass, and goes on with that in the next call, until a row is hardly any
     cheaper or memory is at its cap. A size is tried twice before it is given up: other work on the machine may have slowed the
-    first pass.
+    first pass. Where memory runs out, the size is halved, whoever chose it.
     """
 
     n: int
     bound: int | None
     device: torch.device
-    rows: int = 0
-    settled: bool = False
-    _best: tuple[float, int] = (0.0, 0)  # rows per second, and the size that had them
-    _failed: int = 0  # times that the size has not been faster
-    _ceiling: int = 0  # rows that memory allows; 0 while that is unknown
+    shortage: Shortage = attrs.field(factory=Shortage)
+    rows: int = attrs.field(init=False)
+    settled: bool = attrs.field(init=False)
+    _best: tuple[float, int] = attrs.field(default=(0.0, 0), init=False)  # rows per second, and the size that had them
+    _failed: int = attrs.field(default=0, init=False)  # times that the size has not been faster
+    _ceiling: int = attrs.field(default=0, init=False)  # rows that memory allows; 0 while that is unknown
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Start."""
-        self.rows = self.bound or max(self.n, _FEWEST)
+        self.rows = min(self.bound or max(self.n, _FEWEST), self.shortage.rows)
         self.settled = self.bound is not None
 
-    @property
-    def together(self) -> int:
-        """Points that the next pass holds."""
-        return max(1, self.rows // self.n) if self.n else 1
+    def bounded(self, bound: int) -> Sizing:
+        """With a bound, and with what was learnt of memory."""
+        return Sizing(self.n, bound, self.device, self.shortage)
 
     @contextmanager
     def observed(self, rows: int, *, more: bool) -> Iterator[None]:
         """Learn from one pass; ``more`` are to come, else there is nothing to learn for."""
-        if self.settled or not more:
+        if self.settled or not more or rows > self.rows:  # it was begun before the size changed
             yield
         elif not self._ceiling:
             with _Allocated() as allocated:
                 yield
-            self._ceiling = max(rows, rows * memory_cap(self.device) // max(1, allocated.bytes))
-            self.settled = self._ceiling <= self.rows  # else the next pass of this size, which measures nothing else, is timed
+            with self._lock:
+                self._ceiling = max(rows, rows * memory_cap(self.device) // max(1, allocated.bytes))
+                self.settled = self._ceiling <= self.rows  # else the next pass of this size is timed, and nothing else
         else:
-            started = self._now()
+            size, started = self.rows, self._now()
             yield
-            self._compare(rows / (self._now() - started))
+            speed = rows / (self._now() - started)
+            with self._lock:
+                if size == self.rows and not self.settled:
+                    self._compare(speed)
+
+    def halve(self, rows: int) -> None:
+        """Have no pass of as many rows again, for which memory ran out."""
+        with self._lock:
+            if rows <= self.rows:  # else another pass has said so already
+                self.rows = self._ceiling = self.shortage.rows = max(1, rows // 2)
+                self.settled = True
 
     def _compare(self, speed: float) -> None:
         """Go on growing, try again, or settle on the size that was fastest."""

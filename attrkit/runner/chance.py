@@ -1,0 +1,144 @@
+"""Whether a forward pass draws from the global random generators; they are put back where it does."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_ALWAYS = frozenset({
+    "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "normal", "bernoulli", "binomial",
+    "poisson", "multinomial", "normal_", "uniform_", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_",
+    "random_", "gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d", "_standard_gamma", "_sample_dirichlet",
+})  # fmt: skip
+#: Functions that draw where an argument says so, and its position.
+_WHERE_SAID = {
+    "dropout": 2, "dropout_": 2, "dropout1d": 2, "dropout2d": 2, "dropout3d": 2, "alpha_dropout": 2, "alpha_dropout_": 2,
+    "feature_dropout": 2, "feature_dropout_": 2, "feature_alpha_dropout": 2, "feature_alpha_dropout_": 2, "native_dropout": 2,
+    "rrelu": 3, "rrelu_": 3, "scaled_dot_product_attention": 4, "multi_head_attention_forward": 13,
+    "lstm": 6, "gru": 6, "rnn_tanh": 6, "rnn_relu": 6,
+}  # fmt: skip
+_BY_DEFAULT = {"dropout", "dropout1d", "dropout2d", "dropout3d"}  # as torch.nn.functional has it
+_SAYING = ("training", "train", "dropout_p")
+
+
+def _draws(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a function of torch draws from a global generator."""
+    name = getattr(func, "__name__", "")
+    if name in _ALWAYS:
+        return kwargs.get("generator") is None
+    if (position := _WHERE_SAID.get(name)) is None:
+        return False
+    said = [kwargs[word] for word in _SAYING if word in kwargs] or list(args[position : position + 1])
+    return all(said) if said else name in _BY_DEFAULT
+
+
+class _Drawing(TorchFunctionMode):
+    """Notes whether torch's functions draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen = self.seen or _draws(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+@attrs.define(eq=False)
+class Chance:
+    """What is known of a model's passes, None before the first: whether they draw from torch's generators, or from others."""
+
+    drawn: bool | None = None
+    elsewhere: bool | None = None  # from those of numpy or Python
+
+    def watching(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``call``, whose first use tells."""
+        waiting = [True]
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if not waiting:
+                return call(*args, **kwargs)
+            waiting.clear()
+            before, drawing = [] if _others() else list(_elsewhere()), _Drawing()
+            try:
+                with drawing:
+                    return call(*args, **kwargs)
+            finally:
+                self.drawn = drawing.seen or bool(self.drawn)
+                self.elsewhere = any(map(_State.moved, before)) or bool(self.elsewhere)
+
+        return watched
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put the global generators back where a forward pass in this block drew from them.
+
+        While other threads run, what moved a generator may be one of them, whose stream must go on. Then that is done only for
+        a model that was seen to draw, by functions of torch.
+        """
+        others = _others()
+        if others and self.drawn is False and not self.elsewhere:
+            yield
+            return
+        before = list(_torchs())
+        beside = [] if self.elsewhere is False else list(_elsewhere())
+        try:
+            yield
+        finally:
+            if self.drawn or not (others or _others()):
+                moved = list(filter(_State.moved, before))
+                self.drawn = bool(moved or self.drawn)
+                for state in moved:
+                    state.put_back()
+            for state in beside if self.elsewhere else ():
+                state.put_back()
+
+
+@attrs.frozen
+class _State:
+    """What a generator was, and how to ask for that and set it."""
+
+    get: Callable[[], Any]
+    put: Callable[[Any], Any]
+    was: Any = attrs.field(init=False, default=attrs.Factory(lambda self: self.get(), takes_self=True))
+
+    def moved(self) -> bool:
+        """Whether it is another one now."""
+        return not _same(self.was, self.get())
+
+    def put_back(self) -> None:
+        """Make it what it was."""
+        self.put(self.was)
+
+
+def _others() -> bool:
+    return threading.active_count() > 1
+
+
+def _torchs() -> Iterator[_State]:
+    yield _State(torch.get_rng_state, torch.set_rng_state)
+    for device in range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ():
+        yield _State(partial(torch.cuda.get_rng_state, device), partial(torch.cuda.set_rng_state, device=device))
+
+
+def _elsewhere() -> Iterator[_State]:
+    yield _State(random.getstate, random.setstate)
+    yield _State(partial(np.random.get_state, legacy=False), np.random.set_state)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else bool(a == b)
