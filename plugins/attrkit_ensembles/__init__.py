@@ -1,0 +1,1 @@
+"""Wrappers that ask methods several times: at other seeds, of other targets, or several methods of the same."""
