@@ -1,0 +1,3 @@
+from attrkit.testing import conformance
+
+test_deadline = conformance("deadline", kind="executor")
