@@ -13,6 +13,7 @@ from attrkit.cli.failures import Settings, finished
 from attrkit.cli.methods import methods
 from attrkit.cli.plugins import plugins
 from attrkit.cli.rules import rules
+from attrkit.cli.run import run
 from attrkit.cli.show import show
 
 
@@ -31,7 +32,7 @@ def attrkit(context: click.Context, *, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, show, doctor, methods, rules, plugins, demo):
+for command in (explain, run, show, doctor, methods, rules, plugins, demo):
     attrkit.add_command(command)
 
 

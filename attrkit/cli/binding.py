@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from attrkit.cli.data import Data, load_data, part, suited
 from attrkit.cli.guessing import guessed_input
-from attrkit.cli.loading import load_model
 from attrkit.cli.output import note
 from attrkit.errors import UsageError
+from attrkit.loading.models import load_model
 
 if TYPE_CHECKING:
     from torch import nn

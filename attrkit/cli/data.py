@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from attrkit.cli.files import existing, read_numpy, read_safetensors, read_torch
 from attrkit.cli.tabular import read_csv
 from attrkit.errors import MissingExtra, UsageError, did_you_mean
+from attrkit.loading.files import existing, read_numpy, read_safetensors, read_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

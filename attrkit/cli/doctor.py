@@ -12,9 +12,9 @@ from attrkit.cli import arguments, settings
 from attrkit.cli.binding import example
 from attrkit.cli.data import load_data, suited
 from attrkit.cli.failures import check_failed
-from attrkit.cli.loading import load_model
 from attrkit.cli.output import emit, json_option, note
 from attrkit.errors import UsageError
+from attrkit.loading.models import load_model
 
 
 @click.command()

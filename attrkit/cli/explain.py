@@ -13,9 +13,9 @@ import click
 from attrkit.cli import arguments, settings
 from attrkit.cli.data import load_data, part, suited
 from attrkit.cli.failures import Settings
-from attrkit.cli.loading import load_model
 from attrkit.cli.output import emit, json_option, note, table
 from attrkit.errors import UnknownName, UsageError, did_you_mean
+from attrkit.loading.models import load_model
 
 if TYPE_CHECKING:
     from attrkit.explanation import Explanation
@@ -111,7 +111,7 @@ def _baselines(given: str | None, network: Any) -> Any:
 
 def _shared(specs: Mapping[str, MethodSpec], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Each method's own options. Raises UnknownName for one that no method has."""
-    known = {name: [option.name for option in spec.options] for name, spec in specs.items()}
+    known = {name: spec.accepts for name, spec in specs.items()}
     for name in given:
         every = sorted({option for options in known.values() for option in options})
         if name not in every:

@@ -29,7 +29,7 @@ def methods(name: str | None, *, as_json: bool) -> None:
         emit(described) if as_json else _show(described)
         return
     specs = registry.all("methods")
-    wrappers = {f"{n}(METHOD)": s for n, s in registry.all("wrappers").items()}
+    wrappers = {s.usage: s for s in registry.all("wrappers").values()}
     if as_json:
         found = [{"name": n, "summary": s.summary, "where": sorted(s.where)} for n, s in specs.items()]
         emit(found + [{"name": n, "summary": s.summary, "where": ["as METHOD"]} for n, s in wrappers.items()])
@@ -46,14 +46,14 @@ def _described_wrapper(spec: WrapperSpec) -> dict[str, Any]:
     from attrkit.facade import camel
 
     return {
-        "name": f"{spec.name}(METHOD)",
+        "name": spec.usage,
         "summary": spec.summary,
         "doc": spec.doc,
         "options": _options(spec),
         "stochastic": spec.stochastic,
         "times": spec.times,
         "references": spec.references,
-        "class": f"attrkit.attr.{camel(spec.name)}",
+        "class": "" if spec.several else f"attrkit.attr.{camel(spec.name)}",
     }
 
 
@@ -61,7 +61,7 @@ def _show_wrapper(described: dict[str, Any]) -> None:
     click.echo(f"{described['name']}: {described['summary']}\n")
     facts({
         "stochastic": "yes, governed by seed" if described["stochastic"] else "no",
-        "cost": f"that of METHOD, {described['times']} times",
+        "cost": "that of each METHOD" + (f", {described['times']} times" if described["times"] != "1" else ""),
         "references": ", ".join(described["references"]),
         "class": described["class"],
     })  # fmt: skip
@@ -69,12 +69,11 @@ def _show_wrapper(described: dict[str, Any]) -> None:
 
 
 def _described(spec: MethodSpec) -> dict[str, Any]:
-    from attrkit.facade import camel, class_name
+    from attrkit.facade import class_name
     from attrkit.wrapping import Wrapped
 
     if isinstance(spec, Wrapped):
-        inner = class_name(spec.inner, next(iter(sorted(spec.where))))
-        classes = {"any": f"attrkit.attr.{camel(spec.wrapper.name)}({inner}(...))"}
+        classes = {"any": called} if (called := _made_by(spec)) else {}
     else:
         classes = {str(where): f"attrkit.attr.{class_name(spec, where)}" for where in sorted(spec.where)}
     d = spec.deprecated
@@ -98,6 +97,17 @@ def _described(spec: MethodSpec) -> dict[str, Any]:
         "deprecated": d and f"since {d.since}, gone in {d.removal}; use {d.use}",
         "distribution": _distribution(spec),
     }
+
+
+def _made_by(spec: MethodSpec) -> str:
+    """How the classes of attrkit.attr make a method; empty where they do not."""
+    from attrkit.facade import camel, class_name
+    from attrkit.wrapping import Wrapped
+
+    if not isinstance(spec, Wrapped):
+        return f"attrkit.attr.{class_name(spec, min(spec.where))}(...)"
+    inner = "" if spec.wrapper.several else _made_by(spec.inners[0])
+    return inner and f"attrkit.attr.{camel(spec.wrapper.name)}({inner})"
 
 
 def _distribution(spec: MethodSpec) -> str:

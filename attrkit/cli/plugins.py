@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from attrkit.testing.conformance import Verdict
 
 CHECKED = (  # as attrkit.testing has them, which imports torch
-    "method", "wrapper", "rule", "ruleset", "replacement", "segmenter", "design", "estimator", "surrogate", "executor",
+    "method", "wrapper", "rule", "ruleset", "replacement", "segmenter", "design", "estimator", "surrogate",
+    "placement", "executor",
 )  # fmt: skip
 
 

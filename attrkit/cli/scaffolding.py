@@ -38,6 +38,11 @@ KINDS = {
         "The attribution method $name, a plugin for attrkit.",
         '`attrkit.explain(model, inputs, "$name", target=0)` runs it, and `attrkit.attr.$class_name` is its class.',
     ),
+    "wrapper": Kind(
+        "The wrapper $name, a plugin for attrkit: a method that takes a method.",
+        '`attrkit.explain(model, inputs, "$name(saliency)", target=0)` runs it around a method; its class is '
+        "`attrkit.attr.$class_name`.",
+    ),
     "rule": Kind(
         "The propagation rule $name, a plugin for attrkit.",
         "A ruleset uses it: `{id: weights, match: {op: linear_like}, rule: $name}`.",

@@ -11,8 +11,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from attrkit.cli.files import read_safetensors, read_torch
 from attrkit.errors import UsageError, did_you_mean
+from attrkit.loading.files import read_safetensors, read_torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,61 +21,81 @@ FORMS = "package.module:name, file.py:name or file.pt2"
 _WEIGHTS = "+weights="
 
 
-def load_model(reference: str) -> nn.Module:
+def load_model(reference: str, folder: Path | None = None) -> nn.Module:
     """The model that ``reference`` names, in evaluation mode.
+
+    Files are looked for in ``folder``, and modules from there too; without one, in the working directory.
 
     Raises:
         UsageError: there is no such model, making it failed, or the weights are not its own; says what was tried.
     """
+    folder = folder or Path()
     source, _, weights = reference.partition(_WEIGHTS)
-    model = _exported(source) if source.endswith(".pt2") else _made(source)
+    model = _exported(source, folder) if source.endswith(".pt2") else _made(source, folder)
     if weights:
-        _fill(model, weights)
+        _fill(model, os.fspath(folder / weights))
     return model
 
 
-def _exported(source: str) -> nn.Module:
+def _exported(source: str, folder: Path) -> nn.Module:
     import torch
 
-    if not Path(source).is_file():
+    if not (folder / source).is_file():
         raise UsageError(f"model {source!r}: there is no such file")
     try:
-        return torch.export.load(source).module()
+        return torch.export.load(folder / source).module()
     except (Exception, SystemExit) as error:  # what a model's author wrote may raise anything
         raise UsageError(f"model {source!r}: torch.export.load failed: {_said(error)}") from error
 
 
-def _made(source: str) -> nn.Module:
+def _made(source: str, folder: Path) -> nn.Module:
     from torch import nn
 
-    place, colon, name = source.rpartition(":")
-    if not colon or not place or not name:
-        raise UsageError(f"model {source!r}: expected {FORMS}")
-    found: Any = _module(place, source)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            names = [n for n in dir(found) if not n.startswith("_")]
-            raise UsageError(f"model {source!r}: {place} was read, and has no {name!r}.{did_you_mean(part, names)}")
-        found = getattr(found, part)
+    found = load_object(source, folder)
     model = found if isinstance(found, nn.Module) else _called(found, source)
     if not isinstance(model, nn.Module):
         raise UsageError(f"model {source!r}: expected a torch.nn.Module, or what makes one, got {type(model).__name__}")
     return model.eval()
 
 
-def _module(place: str, source: str) -> Any:
-    """The module at a path or of a name; the file's folder, or the working directory, joins the places to import from."""
+def load_object(source: str, folder: Path, what: str = "model", forms: str = FORMS) -> Any:
+    """What a name in a Python file or module, ``file.py:name`` or ``package.module:name``, stands for; code in it is run.
+
+    Args:
+        source: the file, or the module, and the name.
+        folder: where files are looked for, and modules too.
+        what: what messages call it.
+        forms: what messages say is expected.
+
+    Raises:
+        UsageError: there is no such file or name, or running the file failed.
+    """
+    place, colon, name = source.rpartition(":")
+    if not colon or not place or not name:
+        raise UsageError(f"{what} {source!r}: expected {forms}")
+    found: Any = _module(place, folder, f"{what} {source!r}")
+    for part in name.split("."):
+        if not hasattr(found, part):
+            names = [n for n in dir(found) if not n.startswith("_")]
+            raise UsageError(f"{what} {source!r}: {place} was read, and has no {name!r}.{did_you_mean(part, names)}")
+        found = getattr(found, part)
+    return found
+
+
+def _module(place: str, folder: Path, what: str) -> Any:
+    """The module at a path or of a name; the file's folder, or that of files, joins the places to import from."""
+    path = folder / place
     is_file = place.endswith(".py")
-    if is_file and not Path(place).is_file():
-        raise UsageError(f"model {source!r}: there is no file {place!r}")
-    folder = os.fspath(Path(place).resolve().parent if is_file else Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    if is_file and not path.is_file():
+        raise UsageError(f"{what}: there is no file {os.fspath(path)!r}")
+    home = os.fspath(path.resolve().parent if is_file else folder.resolve())
+    if home not in sys.path:
+        sys.path.insert(0, home)
     try:
-        return _executed(Path(place)) if is_file else import_module(place)
+        return _executed(path) if is_file else import_module(place)
     except (Exception, SystemExit) as error:  # what a model's author wrote may raise anything
-        doing = f"running {place}" if is_file else f"importing {place}, also from {folder},"
-        raise UsageError(f"model {source!r}: {doing} failed: {_said(error)}") from error
+        doing = f"running {place}" if is_file else f"importing {place}, also from {home},"
+        raise UsageError(f"{what}: {doing} failed: {_said(error)}") from error
 
 
 def _executed(path: Path) -> Any:

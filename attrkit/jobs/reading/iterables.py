@@ -1,0 +1,82 @@
+"""Rows that Python code provides: a sequence, an iterable, or a function that returns one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+from attrkit.errors import UsageError
+from attrkit.loading.models import load_object
+
+_FORMS = "file.py:name or package.module:name"
+
+
+class Iterated:
+    """Rows are arrays, tensors or numbers, or mappings of these by column.
+
+    What has a length and takes an index is asked for just the rows that are wanted. Of any other iterable rows are passed over
+    until the wanted ones come; a function is called again to begin anew.
+
+    Raises:
+        UsageError: there is no such name, it gives no rows, or nobody knows how many there are.
+    """
+
+    def __init__(self, path: str, folder: Path, rows: int | None) -> None:
+        self._name, self._given = path, load_object(path, folder, "data", _FORMS)
+        found = self._new()
+        self._sequence: Sequence[Any] | None = None
+        if hasattr(found, "__len__") and hasattr(found, "__getitem__") and not isinstance(found, Mapping):
+            self._sequence = found
+        elif not isinstance(found, Iterable) or isinstance(found, Mapping):
+            raise UsageError(f"data {path!r}: expected a sequence, an iterable or a function that returns one, got {found!r}")
+        self._rows = len(self._sequence) if self._sequence is not None else rows or _length(found)
+        self._next, self._running = 0, iter(()) if self._sequence is not None else iter(self._new())
+        if not self._rows:
+            raise UsageError(f"data {path!r} gives no rows")
+        self.columns = tuple(_by_column(self._taken(0, 1)[0]))
+
+    def _new(self) -> Any:
+        found = self._given() if callable(self._given) and not hasattr(self._given, "__getitem__") else self._given
+        if isinstance(found, Iterator) and found is self._given:
+            raise UsageError(f"data {self._name!r} is an iterator, which can be read once only; name a function that makes one")
+        return found
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def read(self, start: int, stop: int) -> Mapping[str, Any]:
+        """The rows' columns."""
+        rows = [_by_column(row) for row in self._taken(start, stop)]
+        return {name: _stacked([row[name] for row in rows]) for name in self.columns}
+
+    def _taken(self, start: int, stop: int) -> list[Any]:
+        if self._sequence is not None:
+            return [self._sequence[place] for place in range(start, stop)]
+        if self._next > start:
+            self._next, self._running = 0, iter(self._new())
+        found = []
+        while self._next < stop:
+            try:
+                row = next(self._running)
+            except StopIteration:
+                raise UsageError(f"data {self._name!r} ended after {self._next} rows, expected {self._rows}") from None
+            if self._next >= start:
+                found.append(row)
+            self._next += 1
+        return found
+
+
+def _length(found: Iterable[Any]) -> int:
+    """How many rows there are: what it says, or by counting."""
+    return len(found) if isinstance(found, Sized) else sum(1 for _ in found)
+
+
+def _by_column(row: Any) -> Mapping[str, Any]:
+    return row if isinstance(row, Mapping) else {"": row}
+
+
+def _stacked(values: list[Any]) -> Any:
+    import torch
+
+    return torch.stack(values) if isinstance(values[0], torch.Tensor) else values

@@ -1,0 +1,117 @@
+"""Text files with a row per line, or per record; one look at the file notes where each begins, then any of them is read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrkit.errors import UsageError
+
+
+class Jsonl:
+    """JSON objects, one per line; the keys of the first are the columns.
+
+    Raises:
+        UsageError: the file has no rows, or a line is no JSON object, or lacks a column.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = _beginnings(path, quoted=False)
+        if len(self) < 1:
+            raise UsageError(f"{path} has no rows")
+        self.columns = tuple(next(self._objects(0, 1)))
+
+    def __len__(self) -> int:
+        return len(self._at) - 1
+
+    def read(self, start: int, stop: int) -> Mapping[str, Any]:
+        """The values of each key."""
+        rows = list(self._objects(start, stop))
+        for number, row in enumerate(rows, start):
+            if lacking := [name for name in self.columns if name not in row]:
+                raise UsageError(f"{self._path}: row {number} has no {lacking[0]!r}, which the first row has")
+        return {name: [row[name] for row in rows] for name in self.columns}
+
+    def _objects(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(_between(self._path, self._at[start], self._at[stop]).splitlines(), start):
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise UsageError(f"{self._path}: row {number} is no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise UsageError(f"{self._path}: row {number} is no JSON object, like {{'x': [1, 2]}}")
+            yield row
+
+
+class Csv:
+    """Comma-separated values, of which the first line may name the columns. Columns of numbers are read as numbers.
+
+    Raises:
+        UsageError: the file has no rows, or they have different lengths.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = _beginnings(path, quoted=True)
+        first = next(self._records(0, 1), []) if len(self._at) > 1 else []
+        if first and any(_number(cell) is None for cell in first):
+            self.columns = tuple(cell.strip() for cell in first)
+            self._at = self._at[1:]
+        else:
+            self.columns = tuple(str(place) for place in range(1, len(first) + 1))
+        if len(self) < 1:
+            raise UsageError(f"{path} has no rows; expected at least one line of numbers")
+
+    def __len__(self) -> int:
+        return len(self._at) - 1
+
+    def read(self, start: int, stop: int) -> Mapping[str, Any]:
+        """The columns; one with anything else than numbers holds text."""
+        import numpy as np
+
+        rows = list(self._records(start, stop))
+        for number, row in enumerate(rows, start):
+            if len(row) != len(self.columns):
+                raise UsageError(f"{self._path}: row {number} has {len(row)} cells, expected {len(self.columns)}")
+        found: dict[str, Any] = {}
+        for name, cells in zip(self.columns, zip(*rows, strict=True), strict=True):
+            numbers = [_number(cell) for cell in cells]
+            found[name] = list(cells) if None in numbers else np.array(numbers)
+        return found
+
+    def _records(self, start: int, stop: int) -> Iterator[list[str]]:
+        text = _between(self._path, self._at[start], self._at[stop]).decode("utf-8-sig")
+        return (record for record in csv.reader(io.StringIO(text, newline="")) if record)
+
+
+def _beginnings(path: Path, *, quoted: bool) -> Any:
+    """Where each row begins, and where the last ends, in bytes; with quotes a row may go on in the next line."""
+    import numpy as np
+
+    found, at, open_quote = [], 0, False
+    with path.open("rb") as file:
+        for line in file:
+            if not open_quote and line.strip():
+                found.append(at)
+            at += len(line)
+            if quoted and line.count(b'"') % 2:
+                open_quote = not open_quote
+    return np.array([*found, at], dtype=np.int64)
+
+
+def _between(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(int(start))
+        return b"".join(line for line in file.read(int(stop) - int(start)).splitlines(keepends=True) if line.strip())
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
