@@ -16,14 +16,21 @@ if TYPE_CHECKING:
     from attrkit.explaining import explain_each as explain_each
     from attrkit.explanation import Explanation as Explanation
     from attrkit.hookspecs import hookimpl as hookimpl
+    from attrkit.jobs import JobResult as JobResult
+    from attrkit.jobs import ShardDone as ShardDone
+    from attrkit.jobs import ShardQueue as ShardQueue
+    from attrkit.jobs import ShardWork as ShardWork
+    from attrkit.jobs import run as run
     from attrkit.layers import Call as Call
     from attrkit.parts import DesignSpec as DesignSpec
     from attrkit.parts import EstimatorSpec as EstimatorSpec
+    from attrkit.parts import PlacementSpec as PlacementSpec
     from attrkit.parts import ReplacementSpec as ReplacementSpec
     from attrkit.parts import SegmenterSpec as SegmenterSpec
     from attrkit.parts import SurrogateSpec as SurrogateSpec
     from attrkit.parts import design as design
     from attrkit.parts import estimator as estimator
+    from attrkit.parts import placement as placement
     from attrkit.parts import replacement as replacement
     from attrkit.parts import segmenter as segmenter
     from attrkit.parts import surrogate as surrogate
@@ -49,8 +56,10 @@ _HOMES = {
     "Explanation": "explanation",
     "Features": "coalitions",
     "Game": "coalitions",
+    "JobResult": "jobs",
     "MethodSpec": "specs",
     "NO_FEATURE": "coalitions",
+    "PlacementSpec": "parts",
     "Players": "coalitions",
     "Problem": "problem",
     "ReplacementSpec": "parts",
@@ -58,6 +67,9 @@ _HOMES = {
     "RuleSpec": "specs",
     "RulesetSource": "specs",
     "SegmenterSpec": "parts",
+    "ShardDone": "jobs",
+    "ShardQueue": "jobs",
+    "ShardWork": "jobs",
     "SurrogateSpec": "parts",
     "Where": "specs",
     "WrapperSpec": "wrapping",
@@ -68,8 +80,10 @@ _HOMES = {
     "explain_each": "explaining",
     "hookimpl": "hookspecs",
     "method": "specs",
+    "placement": "parts",
     "replacement": "parts",
     "rule": "specs",
+    "run": "jobs",
     "segmenter": "parts",
     "surrogate": "parts",
     "wrapper": "wrapping",
@@ -85,7 +99,9 @@ __all__ = [
     "Explanation",
     "Features",
     "Game",
+    "JobResult",
     "MethodSpec",
+    "PlacementSpec",
     "Players",
     "Problem",
     "ReplacementSpec",
@@ -93,6 +109,9 @@ __all__ = [
     "RuleSpec",
     "RulesetSource",
     "SegmenterSpec",
+    "ShardDone",
+    "ShardQueue",
+    "ShardWork",
     "SurrogateSpec",
     "Where",
     "WrapperSpec",
@@ -105,8 +124,10 @@ __all__ = [
     "explain_each",
     "hookimpl",
     "method",
+    "placement",
     "replacement",
     "rule",
+    "run",
     "segmenter",
     "surrogate",
     "wrapper",

@@ -39,6 +39,12 @@ class Conductance(GradientAttribution):
     @overload
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, n_steps: int = 50, method: str = 'gausslegendre', multiply_by_inputs: bool = True, internal_batch_size: int | None = None, return_convergence_delta: Literal[False] = False, show_progress: bool = False, *, grad_kwargs: Mapping[str, Any] | None = None) -> Inputs: ...
 
+class Contrast(Attribution):
+    """Explain why the target rather than another one: the attributions for it minus those for the other."""
+
+    def __init__(self, attribution_method: Attribution) -> None: ...
+    def attribute(self, inputs: Any, against: Any = None, *, seed: int | None = None, **kwargs: Any) -> Any: ...
+
 class Deconvolution(GradientAttribution):
     """Gradient of the objective, of which every ReLU hands back what is positive, whatever its own input was."""
 
@@ -396,6 +402,12 @@ class Loco(PerturbationAttribution):
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
     def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, truth: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, replacement: Any = None, background: Any = None, perturbations_per_eval: int | None = None, show_progress: bool = False) -> Inputs: ...
 
+class MultiTarget(Attribution):
+    """Sum up a method's attributions for several targets."""
+
+    def __init__(self, attribution_method: Attribution) -> None: ...
+    def attribute(self, inputs: Any, targets: Sequence[Any] = (), reduce: str = 'mean', *, seed: int | None = None, **kwargs: Any) -> Any: ...
+
 class NeuronBanzhaf(NeuronAttribution, PerturbationAttribution):
     """Mean change of the objective by each feature over all coalitions of the others, each of them equally likely."""
 
@@ -572,6 +584,12 @@ class Saliency(GradientAttribution):
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
     def attribute(self, inputs: Inputs, target: Target = None, abs: bool = True, additional_forward_args: Any = None, *, internal_batch_size: int | None = None, grad_kwargs: Mapping[str, Any] | None = None, show_progress: bool = False) -> Inputs: ...
+
+class SeedAverage(Attribution):
+    """Run a stochastic method with several seeds, and average; the result has standard errors."""
+
+    def __init__(self, attribution_method: Attribution) -> None: ...
+    def attribute(self, inputs: Any, n_seeds: int = 5, *, seed: int | None = None, **kwargs: Any) -> Any: ...
 
 class ShapleyInteractions(PerturbationAttribution):
     """What each feature changes by itself (n-Shapley values of order 2); what each pair changes beyond that is in the details."""

@@ -22,7 +22,20 @@ from attrkit.problem import Objective, Problem
 from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.registry import registry
-from attrkit.runner import ApartError, Fit, Forward, Passes, Runner, Serial, Sharing, UnsharedError, isolated, root_of
+from attrkit.runner import (
+    ApartError,
+    Fit,
+    Forward,
+    Passes,
+    Runner,
+    Serial,
+    Sharing,
+    Threads,
+    UnsharedError,
+    isolated,
+    replicated,
+    root_of,
+)
 from attrkit.specs import MethodSpec, Where
 from attrkit.targets import Target
 from attrkit.wrapping import Wrapped
@@ -42,10 +55,12 @@ class Request:
     io: Literal["input", "output"] = "output"
     rows: int | None = None
     seed: int = 0
+    first: int = 0  # the number of the first example; see Problem
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
     progress: str = ""  # what a progress bar on stderr is called; empty for none
     per_sample: bool = False  # whether the convergence delta of a wrapped method is wanted for each sample
     together: bool = True  # see Problem
+    devices: tuple[torch.device, ...] = ()  # where replicas of the model compute; where it is, if there are none
 
     @property
     def where(self) -> Where:
@@ -110,9 +125,10 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
     resolved = spec.resolve(options)
 
     def compute(forward: Forward) -> list[Answer]:
-        offered = registry.manager.hook.attrkit_executor(model=request.model, devices=())
+        offered = registry.manager.hook.attrkit_executor(model=request.model, devices=tuple(map(str, devices)))
+        executor = offered or (Threads(len(devices)) if len(devices) > 1 else Serial())
         passes = Passes(forward, request.grad_options)
-        runner = Runner(passes, len(request.arguments), request.rows, offered or Serial(), request.progress)
+        runner = Runner(passes, len(request.arguments), request.rows, max(1, len(devices)), executor, request.progress)
         runner.gaps = [] if request.per_sample else None
         alone = len(requests) == 1 and not layers  # then whatever runs first tells which layers there are
         first = _problem(spec, request, runner, _site(request, layers, more, None if alone else passes))
@@ -127,7 +143,8 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
             return [_of_layers(answers) for answers in zip(*each, strict=True)]
 
     registry.load_hooks()
-    return isolated(request.model, compute)
+    devices = request.devices or replicated(request.model)
+    return isolated(request.model, compute, devices)
 
 
 def _site(
@@ -162,7 +179,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     values = registry.manager.hook.attrkit_attribute(spec=spec, problem=problem, options=options)
     values = _checked(spec, problem, values)
     forwards, backwards, runner.progress = runner.passes_run("forward"), runner.passes_run("backward"), ""
-    drawn = spec.distribution or isinstance(spec, Wrapped)
+    drawn = spec.distribution or (isinstance(spec, Wrapped) and spec.complete == "no")
     drawn = drawn and "baseline" not in problem.outputs  # which is that of the whole distribution, where there is one
     output, baseline_output = ends(problem, compared=spec.compares and not drawn) if problem.keeps_outputs else (None, None)
     counts = [runner.passes.sizes[layer] for layer in problem.layers]
@@ -170,7 +187,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     if runner.gaps:
         delta = torch.stack(runner.gaps, 1).flatten(0, 1)
         delta = delta.T if delta.dim() == 2 else delta  # of several layers these first
-    elif runner.gaps is not None and spec.distribution:
+    elif runner.gaps is not None and spec.distribution and spec.complete != "no":
         delta = gaps(values, counts or [len(values)], *drawn_ends(problem))
     elif output is not None and spec.complete != "no" and runner.adds_up and not (problem.through or drawn):
         scores = problem.details.get("scores")  # of features, of which each has its score at all of its positions
@@ -303,6 +320,7 @@ def _problem(spec: MethodSpec, request: Request, runner: Runner, layers: Sequenc
         neuron=neuron if spec.neuron == "objective" else None,
         through=neuron if spec.neuron == "through" else None,
         seed=request.seed,
+        first=request.first,
         together=request.together,
         compares=spec.compares,
         every=spec.outputs == "every" and neuron is None,

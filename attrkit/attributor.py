@@ -13,11 +13,13 @@ from torch import Tensor
 
 from attrkit.attributing import Answer, Request, answer
 from attrkit.bases import Attribution, given_layer
+from attrkit.devices import devices_of
 from attrkit.errors import UsageError, UsageTypeError, did_you_mean
 from attrkit.forms import Form
 from attrkit.reading import arguments_of
 from attrkit.runner import root_of
 from attrkit.specs import MethodSpec, Where
+from attrkit.wrapping import Wrapped
 
 _FORMER = {"neuron_index": "neuron_selector"}  # what parameters were called in the established API once
 
@@ -123,6 +125,8 @@ class Attributor(Attribution):
         sampled = spec is not self.spec or spec.distribution
         request = self._request(spec, inputs, given, per_sample=delta and sampled)
         found = answer(spec, request, {**self.form.fixed, **self._options, **options}, outputs=delta and not sampled)
+        if delta and found.delta is None and isinstance(spec, Wrapped):
+            raise UsageTypeError(f"{spec.name} has no convergence delta; leave return_convergence_delta out")
         if verbose:
             _print_rules(found)
         if not shape:
@@ -164,6 +168,7 @@ class Attributor(Attribution):
             grad_options={} if given.get("grad_kwargs") is None else given["grad_kwargs"],
             progress=f"{self.get_name()} attribution" if given.get("show_progress") else "",
             per_sample=per_sample,
+            devices=devices_of(getattr(self, "device_ids", None) if torch.cuda.is_available() else None),
         )
 
 

@@ -117,7 +117,7 @@ def given_layer(attribution: Attribution, layer: Any) -> Any:
 class InternalAttribution(Attribution):
     """Base of classes that look at a layer.
 
-    ``device_ids`` may name the devices of a DataParallel model; the model inside is used, with equal results.
+    ``device_ids`` may name CUDA devices, on all of which the model computes then; where there are none it says nothing.
     """
 
     def __init__(self, forward_func: Any, layer: Any, device_ids: list[int] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from attrkit.errors import UsageError, UsageTypeError
+from attrkit.errors import UnknownName, UsageError, UsageTypeError
 from attrkit.parts import Part, PartSpec
 from attrkit.registry import registry
 
@@ -34,14 +34,14 @@ def chosen(kind: Part, given: Any, option: str) -> Chosen:
         UsageTypeError: it is none of these.
     """
     if isinstance(given, str):
-        return _bound(registry.get(kind, given), {})
+        return _bound(_named(kind, given, option), {})
     if isinstance(given, Mapping):
         if len(given) != 1:
             raise UsageError(f"{option} must name one {kind[:-1]}, like {{'name': {{'option': 1}}}}, got {dict(given)!r}")
         (name, options), *_ = given.items()
         if not isinstance(options, Mapping):
             raise UsageTypeError(f"{option}: the options of {name!r} must be a mapping, got {options!r}")
-        return _bound(registry.get(kind, name), options)
+        return _bound(_named(kind, name, option), options)
     if isinstance(given, PartSpec):
         return _bound(given, {})
     if callable(given):
@@ -50,6 +50,14 @@ def chosen(kind: Part, given: Any, option: str) -> Chosen:
         f"{option} must be the name of a {kind[:-1]}, a mapping of that to its options, or a function, got "
         f"{type(given).__name__}"
     )
+
+
+def _named(kind: Part, name: str, option: str) -> PartSpec:
+    try:
+        found: PartSpec = registry.get(kind, name)
+    except UnknownName as error:
+        raise UnknownName(f"{option}: {error}") from None
+    return found
 
 
 def _bound(spec: PartSpec, options: Mapping[str, Any]) -> Chosen:

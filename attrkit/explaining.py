@@ -12,13 +12,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from attrkit.arguments import Arguments
 from attrkit.attributing import Answer, Request, answers
+from attrkit.devices import DeviceLike, devices_of
 from attrkit.errors import UsageError, UsageTypeError, heard
 from attrkit.explanation import Explanation, plain
 from attrkit.layers import LayerLike, Selector
 from attrkit.reading import arguments_of
 from attrkit.registry import registry
-from attrkit.runner import isolated, root_of
+from attrkit.runner import Forward, isolated, root_of
 from attrkit.specs import MethodSpec
 from attrkit.targets import TargetLike, output_tensor
 from attrkit.wrapping import Wrapped
@@ -39,7 +41,9 @@ def explain(
     attribute_to_layer_input: bool = False,
     additional_forward_args: Any = None,
     internal_batch_size: int | None = None,
+    device: DeviceLike | Sequence[DeviceLike] | None = None,
     seed: int = 0,
+    first_example: int = 0,
     show_progress: bool = False,
     options: Mapping[str, Any] | None = None,
     **more: Any,
@@ -62,7 +66,12 @@ def explain(
         attribute_to_layer_input: use what goes into ``layer`` instead of what comes out.
         additional_forward_args: further arguments of the model, after the inputs.
         internal_batch_size: the most rows that one forward pass may have.
+        device: compute there, like ``"cuda:1"``, or on several at once, like ``["cuda:0", "cuda:1"]``, on a copy of
+            the model each. Results come back to where the inputs are. Without it, on all devices of a DataParallel, else where
+            the model is.
         seed: of every random draw.
+        first_example: the number of the first example. Draws belong to an example's number: a part of a data set gets those
+            that it has within the whole.
         show_progress: show a progress bar on stderr.
         options: the method's own options (``attrkit methods NAME`` lists them), by name.
         more: the same as keywords, for those whose names are not taken here.
@@ -83,7 +92,9 @@ def explain(
         attribute_to_layer_input=attribute_to_layer_input,
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
+        device=device,
         seed=seed,
+        first_example=first_example,
         show_progress=show_progress,
         options=options,
         **more,
@@ -139,7 +150,9 @@ def _explained(
     attribute_to_layer_input: bool = False,
     additional_forward_args: Any = None,
     internal_batch_size: int | None = None,
+    device: Any = None,
     seed: int = 0,
+    first_example: int = 0,
     show_progress: bool = False,
     options: Mapping[str, Any] | None = None,
     **more: Any,
@@ -162,12 +175,13 @@ def _explained(
     if any(neuron is not None for _, neuron in objectives) and (len(listed) != 1 or layers):
         raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(listed)} layers")
     arguments = arguments_of(model, inputs, additional_forward_args)
+    devices = devices_of(device)
     chosen = {**(options or {}), **more}
     requests = [
         Request(
             model=model,
             arguments=arguments,
-            target=_predicted(model, arguments) if isinstance(target, str) and target == "predicted" else target,
+            target=_predicted(model, arguments, devices) if isinstance(target, str) and target == "predicted" else target,
             baselines=baselines,
             layers=listed,
             patterns=tuple(patterns),
@@ -175,8 +189,10 @@ def _explained(
             io="input" if attribute_to_layer_input else "output",
             rows=internal_batch_size,
             seed=seed,
+            first=first_example,
             progress=spec.name if show_progress else "",
             together=False,
+            devices=devices,
         )
         for target, neuron in objectives
     ]
@@ -233,7 +249,7 @@ _version = cache(version)
 
 def _versions(spec: MethodSpec) -> dict[str, str]:
     versions = {"attrkit": _version("attrkit"), "torch": str(torch.__version__), "python": platform.python_version()}
-    parts = (spec, spec.wrapper, spec.inner) if isinstance(spec, Wrapped) else (spec,)
+    parts = spec.parts if isinstance(spec, Wrapped) else (spec,)
     return versions | {plugin.dist: plugin.version for part in parts if (plugin := registry.origin(part)) is not None}
 
 
@@ -244,11 +260,16 @@ def _names(found: Answer) -> tuple[str, ...]:
     return tuple(name if count == 1 else f"{name}[{i}]" for name, count in labels for i in range(count))
 
 
-def _predicted(model: Any, arguments: Any) -> list[int]:
+def _predicted(model: Any, arguments: Arguments, devices: Sequence[torch.device]) -> list[int]:
     """The index of each example's largest output."""
-    args, kwargs = arguments.call(tuple(t.clone() for t in arguments.tensors), 1, slice(0, len(arguments)))
+
+    def called(forward: Forward) -> Any:
+        there = arguments if forward.device is None else arguments.on(forward.device)
+        args, kwargs = there.call(tuple(t.clone() for t in there.tensors), 1, slice(0, len(there)))
+        return forward(*args, **kwargs)
+
     with torch.no_grad():
-        output = output_tensor(isolated(model, lambda forward: forward(*args, **kwargs)))
+        output = output_tensor(isolated(model, called, devices[:1]))
     if output.dim() != 2:
         raise UsageError(f"target='predicted' needs an output of shape (batch, classes), the model's is {tuple(output.shape)}")
     return [int(i) for i in output.argmax(1)]
@@ -269,7 +290,8 @@ def fingerprint(model: nn.Module) -> str:
     samples: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for name, tensor in tensors:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        flat, step = tensor.detach().reshape(-1), -(-tensor.numel() // _SAMPLED)
+        here = tensor.to_local() if hasattr(tensor, "to_local") else tensor  # of a sharded one, what this process holds
+        flat, step = here.detach().reshape(-1), -(-here.numel() // _SAMPLED)
         samples.setdefault((tensor.dtype, tensor.device), []).append(flat[::step] if step > 1 else flat)
     for parts in samples.values():
         digest.update(torch.cat(parts).view(torch.uint8).cpu().numpy().tobytes())

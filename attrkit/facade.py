@@ -60,14 +60,14 @@ def find_class(name: str) -> type[Attribution]:
     """
     if name in FORMS:
         return _class(name, registry.method(FORMS[name].method), FORMS[name])
-    if wrapper := registry.find("wrappers", _snake(name)):
+    if (wrapper := registry.find("wrappers", _snake(name))) and not wrapper.several:
         return _around_class(name, wrapper)
     for spec in chain(_likely(name), registry.all("methods").values()):
         for where in spec.where:
             if class_name(spec, where) == name:
                 return _class(name, spec, _form(spec, where))
     for label, wrapper in registry.all("wrappers").items():
-        if camel(label) == name:
+        if camel(label) == name and not wrapper.several:
             return _around_class(name, wrapper)
     if name in (further := further_names()):
         return further[name]  # type: ignore[no-any-return]
@@ -91,7 +91,7 @@ def further_names() -> dict[str, Any]:
 def class_names() -> list[str]:
     """The names of all classes."""
     specs = registry.all("methods").values()
-    wrappers = (camel(name) for name in registry.all("wrappers"))
+    wrappers = (camel(name) for name, wrapper in registry.all("wrappers").items() if not wrapper.several)
     return sorted({*FORMS, *wrappers, *further_names(), *(class_name(spec, where) for spec in specs for where in spec.where)})
 
 

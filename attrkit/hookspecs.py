@@ -1,4 +1,4 @@
-"""Every hook that a plugin can implement. The first twelve declare things, the rest take part in a run."""
+"""Every hook that a plugin can implement. The first thirteen declare things, the rest take part in a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
-    from attrkit.parts import DesignSpec, EstimatorSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
+    from attrkit.parts import DesignSpec, EstimatorSpec, PlacementSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
     from attrkit.problem import Problem
     from attrkit.propagation.operations import Operation
     from attrkit.protocols import Executor, Tensors
@@ -69,6 +69,11 @@ def attrkit_estimators() -> Iterable[EstimatorSpec]:  # type: ignore[empty-body]
 @hookspec
 def attrkit_surrogates() -> Iterable[SurrogateSpec]:  # type: ignore[empty-body]
     """Models that are fitted to values of coalitions."""
+
+
+@hookspec
+def attrkit_placements() -> Iterable[PlacementSpec]:  # type: ignore[empty-body]
+    """Where the shards of a job can be computed."""
 
 
 @hookspec

@@ -14,7 +14,7 @@ from attrkit.errors import UsageError
 from attrkit.hookspecs import hookimpl
 from attrkit.specs import Declared, checked_spec, positional
 
-Part = Literal["replacements", "segmenters", "designs", "estimators", "surrogates"]  # the kinds
+Part = Literal["replacements", "segmenters", "designs", "estimators", "surrogates", "placements"]  # the kinds
 
 
 @attrs.frozen(eq=False)
@@ -115,6 +115,23 @@ class SurrogateSpec(PartSpec):
         return (self,)
 
 
+@attrs.frozen(eq=False)
+class PlacementSpec(PartSpec):
+    """Where the shards of a job are computed, as a job's ``executor`` names it: a function of an :class:`~attrkit.ShardWork`.
+
+    It has a worker, ``work.worker()``, do each of ``work.shards``, in whatever process or on whatever machine, and yields the
+    :class:`~attrkit.ShardDone` of each as it comes. A shard whose worker was lost goes back to ``work.queue()``. Workers share
+    the job's output folder, and nothing else.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("work",)
+
+    @hookimpl
+    def attrkit_placements(self) -> tuple[PlacementSpec, ...]:
+        """A spec provides itself."""
+        return (self,)
+
+
 def _declaring(spec: type[PartSpec], name: str, facts: Mapping[str, Any]) -> Callable[[Callable[..., Any]], Any]:
     return lambda function: checked_spec(spec, name, function, facts)
 
@@ -142,3 +159,8 @@ def estimator(name: str, **facts: Any) -> Callable[[Callable[..., Any]], Estimat
 def surrogate(name: str, **facts: Any) -> Callable[[Callable[..., Any]], SurrogateSpec]:
     """Declare the decorated function a surrogate; see :class:`SurrogateSpec`."""
     return _declaring(SurrogateSpec, name, facts)
+
+
+def placement(name: str, **facts: Any) -> Callable[[Callable[..., Any]], PlacementSpec]:
+    """Declare the decorated function a placement of a job's shards; see :class:`PlacementSpec`."""
+    return _declaring(PlacementSpec, name, facts)

@@ -75,6 +75,7 @@ class Problem:
     neuron: Neuron | None = None
     through: Neuron | None = None
     seed: int = 0
+    first: int = 0  # the number of the first example, by which draws know it: its row in a larger data set
     keys: Tensor | None = None  # what each row's draws depend on: which example it is, and of which samples; (batch, numbers)
     objectives: tuple[Objective, ...] = ()  # in place of target and neuron where there are several, of the same passes
     choices: Tensor | None = None  # which of such objectives each row is about
@@ -165,19 +166,27 @@ class Problem:
 
     def generator(self, draw: int, example: int = 0) -> torch.Generator:
         """The random generator, on the CPU, of one draw for one example."""
-        key = (example,) if self.keys is None else self._keys[example]
-        return torch.Generator().manual_seed(mixed((self.seed, *key, draw)))
+        number, *samples = (example,) if self.keys is None else self._keys[example]
+        return torch.Generator().manual_seed(mixed((self.seed, self.first + number, *samples, draw)))
 
     @property
     def example_rows(self) -> Tensor:
         """Which of the caller's examples each row is, shape ``(batch,)``."""
         return torch.arange(len(self.arguments)) if self.keys is None else self.keys[:, 0]
 
-    def for_rows(self, option: Any, n: int) -> Any:
-        """A method's option for the rows of this problem, from one for ``n`` examples, like a mask with a row for each."""
+    def for_rows(self, option: Any, of: int | Tensor) -> Any:
+        """A method's option for the rows of this problem, like a mask with a row for each.
+
+        ``of`` are the rows that the option is for: how many examples, or the ``example_rows`` of another problem.
+        """
         if not isinstance(option, Tensor | tuple):
             return option
-        return for_rows(option, n, self.example_rows, {t.dim() for t in self.point})
+        rows = self.example_rows
+        if isinstance(of, Tensor):
+            first = of.new_zeros(int(of.max()) + 1 if len(of) else 0)  # row of each example
+            first[of.flip(0)] = torch.arange(len(of)).flip(0)
+            rows = first[rows]
+        return for_rows(option, len(of) if isinstance(of, Tensor) else of, rows, {t.dim() for t in self.point})
 
     @cached_property
     def _keys(self) -> list[tuple[int, ...]]:
@@ -392,6 +401,11 @@ class Problem:
                 vars(other)[name] = taken_rows(known, n, rows)
         return other
 
+    def on(self, device: torch.device) -> Problem:
+        """The same problem with what the model is called with on a device; itself where that is there already."""
+        arguments = self.arguments.on(device)
+        return self if arguments is self.arguments else attrs.evolve(self, arguments=arguments)
+
     def at_inputs(self) -> Problem:
         """The same problem with the inputs as the site."""
         return attrs.evolve(self, layers=(), site_baseline=None)
@@ -408,6 +422,15 @@ class Problem:
             return self
         return attrs.evolve(self, input_baseline=None, background=distribution(self.input_baseline, self.inputs))
 
+    def apart(self, seed: int | None = None) -> Problem:
+        """The same problem, in which a method notes what it finds out without a trace here; ``seed`` is that of its draws."""
+        other = attrs.evolve(self, seed=self.seed if seed is None else seed)
+        same = seed in (None, self.seed)  # else the baseline may be another draw
+        for name in ("point", "baseline", "start") if same else ("point",):
+            if name in vars(self):
+                vars(other)[name] = vars(self)[name]
+        return other
+
     def attributions(
         self, inner: Inner, inputs: Iterable[Tensors], total: int | None = None, most: int | None = None
     ) -> Iterator[Tensors]:
@@ -416,6 +439,30 @@ class Problem:
         Its draws differ from one to the next.
         """
         return self.runner.attributions(self, inner, inputs, total=total, most=most)
+
+    def of_targets(self, inner: Inner, targets: Sequence[Any], option: str = "targets") -> tuple[Tensors, ...]:
+        """What another method says of each of several targets, on shared forward passes as far as the method and model allow.
+
+        Each is what ``target`` of :func:`attrkit.explain` may be, a list with one entry for each of the caller's examples; None
+        is the problem's own. Their draws are the same. ``option`` is for messages.
+
+        Raises:
+            UsageTypeError: one of them is no target.
+            UsageError: a list has another number of entries than there are examples.
+        """
+        try:
+            aims = [None if target is None else self._aim(target) for target in targets]
+        except UsageError as error:
+            raise type(error)(f"{option}: {error}") from None
+        return self.runner.of_targets(self, inner, aims)
+
+    def _aim(self, given: Any) -> Target:
+        """A target, as callers give it, for the rows of this problem."""
+        if self.keys is None:
+            return Target.of(given, len(self.arguments))
+        entries = len(given) if isinstance(given, list) or bool(getattr(given, "ndim", 0)) else 1
+        last = max(self.example_rows.tolist(), default=0)
+        return Target.of(given, max(entries, last + 1)).taken(self.example_rows)
 
 
 def _floating(x: Tensor) -> torch.dtype:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attrkit.problem import Problem
+    from attrkit.targets import Target
 
 Tensors: TypeAlias = "tuple[Tensor, ...]"
 #: What to make of multipliers, the value at the site, and the value there that it is compared with.
@@ -98,7 +99,10 @@ class PropagationRule(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs pieces of work, each on one replica of the model, and yields their results in the order of the work."""
+    """Runs pieces of work, passes over the model, and yields their results in the order of the work.
+
+    Pieces may run at the same time in several threads of this process: each has a replica of the model to itself.
+    """
 
     def run(self, work: Iterable[Work], do: Callable[[Work], Result]) -> Iterator[Result]: ...
 
@@ -144,3 +148,6 @@ class Runner(Protocol):
         total: int | None = None,
         most: int | None = None,
     ) -> Iterator[Tensors]: ...
+    def of_targets(
+        self, problem: Problem, inner: Callable[[Problem], Tensors], targets: Sequence[Target | None]
+    ) -> tuple[Tensors, ...]: ...

@@ -23,10 +23,10 @@ from pluggy import PluginManager
 
 from attrkit import hookspecs
 from attrkit.errors import PluginUnavailable, UnknownName, UsageTypeError, did_you_mean, warn
-from attrkit.parts import DesignSpec, EstimatorSpec, Part, ReplacementSpec, SegmenterSpec, SurrogateSpec
+from attrkit.parts import DesignSpec, EstimatorSpec, Part, PlacementSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
 from attrkit.selection import Selection, selection
 from attrkit.specs import Declared, MethodSpec, RulesetSource, RuleSpec
-from attrkit.wrapping import WrapperSpec
+from attrkit.wrapping import WrapperSpec, listed
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -44,6 +44,7 @@ _KINDS: dict[Kind, type] = {
     "designs": DesignSpec,
     "estimators": EstimatorSpec,
     "surrogates": SurrogateSpec,
+    "placements": PlacementSpec,
 }
 KINDS: tuple[Kind, ...] = tuple(_KINDS)
 API = 1  # the version of the plugin API that this attrkit speaks; see docs/plugins_api.md
@@ -378,16 +379,20 @@ class Registry:
         raise UnknownName(f"no {kind[:-1]} {name!r}{reason}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}")
 
     def method(self, name: str) -> MethodSpec:
-        """The method called ``name``, or ``wrapper(method)`` for a wrapper applied to one; see :meth:`get`."""
+        """The method called ``name``, or ``wrapper(method)``, ``wrapper(method,method)`` for a wrapper applied to some.
+
+        See :meth:`get`.
+        """
         outer, bracket, rest = name.partition("(")
         if bracket and rest.endswith(")"):
-            return self.wrapper(outer).around(self.method(rest[:-1]))
+            return self.wrapper(outer).around(*map(self.method, listed(rest[:-1])))
         try:
             spec: MethodSpec = self.get("methods", name)
         except UnknownName:
-            if self._find("wrappers", name) is None:
+            if (wrapper := self._find("wrappers", name)) is None:
                 raise
-            raise UnknownName(f"{name!r} is a wrapper: it takes a method; ask for it as '{name}(METHOD)'") from None
+            many = "methods" if wrapper.several else "a method"
+            raise UnknownName(f"{name!r} is a wrapper: it takes {many}; ask for it as {wrapper.usage!r}") from None
         return _warned(spec)
 
     def wrapper(self, name: str) -> WrapperSpec:

@@ -31,9 +31,9 @@ class Where(StrEnum):
 
 #: Names that ``explain`` and the classes of ``attrkit.attr`` use themselves; no option of a method may take one.
 RESERVED = frozenset({
-    "additional_forward_args", "attribute_to_layer_input", "attribute_to_neuron_input", "baselines", "grad_kwargs", "inputs",
-    "internal_batch_size", "layer", "layers", "model", "neuron", "neuron_selector", "perturbations_per_eval",
-    "return_convergence_delta", "seed", "self", "show_progress", "target",
+    "additional_forward_args", "attribute_to_layer_input", "attribute_to_neuron_input", "baselines", "device", "first_example",
+    "grad_kwargs", "inputs", "internal_batch_size", "layer", "layers", "model", "neuron", "neuron_selector",
+    "perturbations_per_eval", "return_convergence_delta", "seed", "self", "show_progress", "target",
 })  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _fits(annotation: str, value: Any) -> bool:
     names = [name.strip() for name in annotation.split(" | ")]
     words = [word for name in names if name.startswith("Literal[") for word in literal_eval(name.removeprefix("Literal"))]
     types = [name for name in names if not name.startswith("Literal[")]
-    if any(name not in _SIMPLE for name in types) or value in words:
+    if any(name not in _SIMPLE for name in types) or (isinstance(value, str | int) and value in words):
         return True
     return any(isinstance(value, _SIMPLE[n]) and (n == "bool" or not isinstance(value, bool)) for n in types)
 
@@ -156,6 +156,11 @@ class Declared:
         """The first line of the docstring: one sentence that a table can show."""
         return self.doc.partition("\n")[0]
 
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        """The names by which options are given."""
+        return tuple(o.name for o in self.options)
+
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every option's value: the given one, else the default. Raises UnknownName for a name that is no option."""
         known = {o.name: o.default for o in self.options}
@@ -176,7 +181,8 @@ class Declared:
         return self.function(*args, **kwargs)
 
 
-def _places(given: Iterable[str]) -> frozenset[Where]:
+def places(given: Iterable[str]) -> frozenset[Where]:
+    """Places by their names."""
     return frozenset(map(Where, given))
 
 
@@ -209,7 +215,7 @@ class MethodSpec(Declared):
         classes: class names that the naming convention gets wrong, by place.
     """
 
-    where: frozenset[Where] = attrs.field(converter=_places, kw_only=True, default=frozenset(Where))
+    where: frozenset[Where] = attrs.field(converter=places, kw_only=True, default=frozenset(Where))
     gradient: bool = attrs.field(kw_only=True, default=True)
     baseline: Literal["none", "optional", "required"] = attrs.field(
         kw_only=True, default="none", validator=attrs.validators.in_(("none", "optional", "required"))

@@ -146,7 +146,8 @@ def _further() -> Iterable[str]:
 
 def _shipped_wrappers() -> Iterable[WrapperSpec]:
     specs = registry.all("wrappers").values()
-    return (spec for spec in specs if (plugin := registry.origin(spec)) is not None and plugin.dist == "attrkit")
+    single = (spec for spec in specs if not spec.several)
+    return (spec for spec in single if (plugin := registry.origin(spec)) is not None and plugin.dist == "attrkit")
 
 
 def text() -> str:

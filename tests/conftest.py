@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-FAMILIES = {"attrkit_gradients", "attrkit_perturbation", "attrkit_propagation"}
+FAMILIES = {folder.name for folder in Path(__file__).parents[1].joinpath("plugins").glob("attrkit_*")}
 ALWAYS = "attrkit_rulesets"
 
 

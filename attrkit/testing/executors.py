@@ -11,11 +11,13 @@ from typing import Any
 
 import attrs
 import torch
+from pluggy import PluginManager
 from torch import Tensor
 
+from attrkit import hookspecs
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.explaining import explain
-from attrkit.hookspecs import hookimpl
+from attrkit.hookspecs import PROJECT, hookimpl
 from attrkit.protocols import Executor, Tensors
 from attrkit.registry import State, registry
 from attrkit.specs import MethodSpec
@@ -64,8 +66,11 @@ def executor_subject(given: Any) -> ExecutorSubject:
             known = sorted({plugin.name for plugin in registry.plugins.values() if plugin.state is not State.BLOCKED})
             raise UsageError(f"no plugin {given!r}, whose executor could be checked; plugins: {', '.join(known)}")
         return executor_subject(by_hand)
-    if (hook := getattr(given, "attrkit_executor", None)) is not None:
-        return ExecutorSubject(lambda: hook(model=seeded(smooth), devices=()))
+    if hasattr(given, "attrkit_executor"):
+        alone = PluginManager(PROJECT)  # so that the hook is called as in a run, whichever parameters it names, wrappers too
+        alone.add_hookspecs(hookspecs)
+        alone.register(given)
+        return ExecutorSubject(lambda: alone.hook.attrkit_executor(model=seeded(smooth), devices=()))
     if isinstance(given, Executor) and not isinstance(given, type):
         return ExecutorSubject(lambda: given)
     if callable(given):

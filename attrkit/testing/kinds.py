@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import attrs
 
 from attrkit.errors import UsageError, UsageTypeError, did_you_mean
-from attrkit.parts import DesignSpec, EstimatorSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
+from attrkit.parts import DesignSpec, EstimatorSpec, PlacementSpec, ReplacementSpec, SegmenterSpec, SurrogateSpec
 from attrkit.registry import Named, registry
 from attrkit.specs import Declared, MethodSpec, RuleSpec
-from attrkit.testing import checks, executors, rules, rulesets, wrappers
+from attrkit.testing import checks, executors, placements, rules, rulesets, wrappers
 from attrkit.testing.listed import Check, Checks
 from attrkit.testing.parts import PartSubject, designs, estimators, replacements, segmenters, surrogates
 from attrkit.testing.subject import Subject
@@ -106,6 +106,7 @@ _DECLARED: dict[str, tuple[type[Declared], Named]] = {
     "design": (DesignSpec, "designs"),
     "estimator": (EstimatorSpec, "estimators"),
     "surrogate": (SurrogateSpec, "surrogates"),
+    "placement": (PlacementSpec, "placements"),
 }
 
 KINDS: dict[str, Kind] = {
@@ -117,6 +118,7 @@ KINDS: dict[str, Kind] = {
     "design": _declared("design", designs.check, PartSubject),
     "estimator": _declared("estimator", estimators.check, PartSubject),
     "surrogate": _declared("surrogate", surrogates.check, PartSubject),
+    "placement": _declared("placement", placements.check, placements.PlacementSubject),
     "executor": Kind(executors.CHECKS, _executors),
     "wrapper": Kind(wrappers.CHECKS, _wrappers),
 }

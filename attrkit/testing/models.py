@@ -9,13 +9,36 @@ import torch
 from torch import Tensor, nn
 
 
+class Dense(nn.Linear):
+    """A linear map of features; of images at each place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (batch, features, ...)."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1) if x.dim() > 2 else super().forward(x)
+
+
+class Readout(Dense):
+    """The same, averaged over places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (batch, features)."""
+        return super().forward(x).flatten(2).mean(2) if x.dim() > 2 else super().forward(x)
+
+
+class Norm(nn.BatchNorm1d):
+    """Batch norm of features; of images at each place."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's own signature
+        """Any number of dimensions will do."""
+
+
 class TwoInputs(nn.Module):
     """Two tensors in, three classes out; the last feature of the second is ignored."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.left, self.right, self.middle = nn.Linear(4, 6), nn.Linear(3, 6), nn.Linear(6, 6)
-        self.act, self.head = nn.Tanh(), nn.Linear(6, 3)
+        self.left, self.right, self.middle = Dense(4, 6), Dense(3, 6), Dense(6, 6)
+        self.act, self.head = nn.Tanh(), Readout(6, 3)
         with torch.no_grad():
             self.right.weight[:, -1] = 0
 
@@ -70,7 +93,7 @@ class Reusing(nn.Module):
 
     def __init__(self, kind: str = "tuple") -> None:
         super().__init__()
-        self.twice, self.never, self.head = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(10, 3)
+        self.twice, self.never, self.head = Dense(5, 5), Dense(5, 5), Readout(10, 3)
         self.several = Several(kind)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,7 +157,7 @@ class Failing(nn.Module):
 
 def relu() -> nn.Sequential:
     """A network of rectifiers; layer ``2`` is in the middle."""
-    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    return nn.Sequential(Dense(5, 8), nn.ReLU(), Dense(8, 8), nn.ReLU(), Readout(8, 3))
 
 
 def failing(place: int) -> nn.Sequential:
@@ -146,18 +169,18 @@ def failing(place: int) -> nn.Sequential:
 
 def unbiased() -> nn.Sequential:
     """The same without biases: its outputs are those of its inputs alone."""
-    layers = [nn.Linear(5, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)]
+    layers = [Dense(5, 8, bias=False), nn.ReLU(), Dense(8, 8, bias=False), nn.ReLU(), Readout(8, 3, bias=False)]
     return nn.Sequential(*layers)
 
 
 def smooth() -> nn.Sequential:
     """A network without kinks, which would hide mistakes behind the error of quadrature."""
-    return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    return nn.Sequential(Dense(5, 8), nn.Tanh(), Dense(8, 8), nn.Tanh(), Readout(8, 3))
 
 
 def noisy() -> nn.Sequential:
     """A network with dropout and batch norm."""
-    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+    return nn.Sequential(Dense(5, 8), Norm(8), nn.ReLU(), nn.Dropout(0.5), Readout(8, 3))
 
 
 def seeded(build: Callable[[], nn.Module] = relu) -> nn.Module:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor, nn
 
+from attrkit.errors import UsageError
 from attrkit.explaining import explain
 from attrkit.explanation import Explanation
 from attrkit.protocols import Tensors
 from attrkit.specs import MethodSpec, Where
+from attrkit.testing.models import points, seeded
 
 _MIDDLE = {"middle", "2"}  # layers of the kit's models
 
 
-@attrs.frozen(eq=False)
+_PLACES = (2, 2)
+
+
+@attrs.frozen(eq=False, slots=False)
 class Subject:
     """One method at one place, with the options under test."""
 
@@ -27,9 +34,39 @@ class Subject:
     where: Where
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Dimensions after the features that inputs need: none, or those of an image where the method refuses others."""
+        try:
+            self._run(self.spec, seeded(), points(2, 5), 1, None, {})
+        except UsageError:
+            try:
+                self._run(self.spec, seeded(), images(points(2, 5), _PLACES), 1, None, {})
+            except Exception:  # noqa: BLE001 - images are not what it needs
+                return ()
+            return _PLACES
+        except Exception:  # noqa: BLE001, S110 - which a check finds again, and can say where
+            pass
+        return ()
+
+    def changed(self, **fields: Any) -> Subject:
+        """The same with another declaration or other options, for inputs of the same dimensions."""
+        other = attrs.evolve(self, **fields)
+        vars(other)["places"] = self.places
+        return other
+
+    def at(self, x: Any) -> Any:
+        """Inputs with such dimensions, of examples that are rows of features."""
+        if isinstance(x, tuple):
+            return tuple(map(self.at, x))
+        return images(x, self.places) if isinstance(x, Tensor) and x.dim() == 2 else x
+
     def explain(self, model: nn.Module, inputs: Any, *, target: Any = 1, layer: Any = None, **more: Any) -> Explanation:
         """Run the method through the native door."""
-        return self._run(self.spec, model, inputs, target, layer, more)
+        return self._run(self.spec, model, self.at(inputs), target, layer, self._placed(more))
+
+    def _placed(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.at(value) if name == "baselines" else value for name, value in more.items()}
 
     def values(self, model: nn.Module, inputs: Any, **more: Any) -> Tensors:
         """Its attributions."""
@@ -51,7 +88,7 @@ class Subject:
         more.setdefault("layer", None)
         target, layer = more.pop("target"), more.pop("layer")
         try:
-            self._run(spec, model, inputs, target, layer, more)
+            self._run(spec, model, self.at(inputs), target, layer, self._placed(more))
         except Exception:
             if not seen:
                 raise
@@ -64,7 +101,7 @@ class Subject:
         if self.where is not Where.INPUT:
             given["layer"] = layer or next(name for name, _ in model.named_modules() if name in _MIDDLE)
         if self.where is Where.NEURON:
-            given["neuron"] = 2
+            given["neuron"] = 2 if len(_first(inputs).shape) == 2 else (2, *[0] * (_first(inputs).dim() - 2))
         if self.where is not Where.NEURON or spec.neuron == "through":
             given["target"] = target if spec.objective else None
         return explain(model, inputs, spec, options=dict(self.options), **given)
@@ -85,6 +122,19 @@ class Subject:
         """The tensors that attributions are shaped like."""
         found: Tensors = problem.point if self.spec.lands == "site" else problem.inputs
         return found
+
+
+def images(x: Tensor, places: tuple[int, ...]) -> Tensor:
+    """Examples with each feature at some places, another multiple of it at each."""
+    if not places:
+        return x
+    factors = torch.linspace(1.0, -0.5, math.prod(places), dtype=x.dtype, device=x.device)
+    return x.reshape(*x.shape, *[1] * len(places)) * factors.reshape(places)
+
+
+def _first(inputs: Any) -> Tensor:
+    found: Tensor = inputs[0] if isinstance(inputs, tuple) else inputs
+    return found
 
 
 def fits(s: Subject, returned: Tensors, problem: Any) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from attrkit.registry import registry
-from attrkit.specs import Where
+from attrkit.specs import MethodSpec, Where
 from attrkit.testing.checks import CHECKS as OF_METHODS
 from attrkit.testing.checks import applying
 from attrkit.testing.declared import declared
@@ -20,7 +20,11 @@ from attrkit.wrapping import WrapperSpec
 
 check = declared()
 
-_AROUND: dict[str, dict[str, Any]] = {"saliency": {}, "integrated_gradients": {"n_steps": 8}}  # and options of theirs
+_AROUND = {  # the methods that wrappers are applied to, by what they take; the second has an option to hand on
+    **dict.fromkeys(("any", "objective"), ("saliency", "integrated_gradients", "input_x_gradient")),
+    "stochastic": ("noise_tunnel(saliency)", "gradient_shap", "expected_gradients"),
+}
+_FEW = {"n_steps": 8, "n_samples": 8, "nt_samples": 4}
 _OF_ITSELF = {"is_described"}  # what a wrapper says of itself, and cannot say of methods that it is applied to
 
 
@@ -31,44 +35,66 @@ class WrapperSubject:
     spec: WrapperSpec
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
+    @property
+    def count(self) -> int:
+        """How many methods it is applied to."""
+        return max(2, self.spec.methods[0]) if isinstance(self.spec.methods, tuple) else 1
+
+    def methods(self) -> list[MethodSpec]:
+        """Those that it may be applied to."""
+        return [registry.method(name) for name in _AROUND[self.spec.applies_to]]
+
+    def around(
+        self, methods: Sequence[MethodSpec], where: Where = Where.INPUT, options: Mapping[str, Any] | None = None
+    ) -> Subject:
+        """The wrapper applied to methods."""
+        wrapped = self.spec.around(*methods)
+        few = {name: number for name, number in _FEW.items() if name in wrapped.accepts}
+        return Subject(wrapped, where, {**few, **self.options, **(options or {})})
+
 
 @check()
 def applies_the_method(s: WrapperSubject) -> None:
-    """The method it is given is what it applies: around another one it says something else."""
-    first, second = (
-        Subject(s.spec.around(registry.method(name)), min(registry.method(name).where), s.options) for name in _AROUND
-    )
-    one, other = (subject.values(seeded(), points(3, 5)) for subject in (first, second))
-    assert any(bool((a != b).any()) for a, b in zip(one, other, strict=True)), "two methods, wrapped, say the same"
+    """The methods it is given are what it applies: with another one in any place it says something else."""
+    other, method, *_ = s.methods()
+    expected = s.around([method] * s.count).values(seeded(), points(3, 5))
+    for place in range(s.count):
+        methods = [other if k == place else method for k in range(s.count)]
+        found = s.around(methods).values(seeded(), points(3, 5))
+        said = f"with another method in place {place + 1} it says the same"
+        assert any(bool((a != b).any()) for a, b in zip(expected, found, strict=True)), said
 
 
 @check()
 def hands_on_the_options_of_the_method(s: WrapperSubject) -> None:
     """Options that are the method's reach it."""
-    inner = registry.method("integrated_gradients")
+    inner = s.methods()[1]
+    name = next(o.name for o in inner.options if o.name in _FEW)
     seen: list[Any] = []
 
     def function(problem: Any, **options: Any) -> Any:
-        seen.append(options.get("n_steps"))
+        seen.append(options.get(name))
         return inner.function(problem, **options)
 
     function.__signature__ = inspect.signature(inner.function)  # type: ignore[attr-defined]
     function.__doc__ = inner.doc
-    wrapped = s.spec.around(attrs.evolve(inner, function=function))
-    Subject(wrapped, min(inner.where), {**s.options, "n_steps": 3}).values(seeded(), points(3, 5))
+    watched = attrs.evolve(inner, function=function)
+    s.around([watched] * s.count, options={name: 3}).values(seeded(), points(3, 5))
     assert seen, "the method was never applied"
-    assert set(seen) == {3}, f"n_steps=3 is an option of the method, which was applied with n_steps={seen[0]}"
+    assert set(seen) == {3}, f"{name}=3 is an option of the method, which was applied with {name}={seen[0]}"
 
 
 def cases(spec: WrapperSpec, options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Check]]:
-    """What is checked: the wrapper by itself, then two methods that it is applied to, the second at the inputs only."""
+    """What is checked: the wrapper by itself, then two sets of methods that it is applied to, the second at the inputs only."""
     itself = WrapperSubject(spec, options)
     yield from ((spec.name, itself, each) for each in check.applying(itself))
-    for name, given in _AROUND.items():
-        wrapped = spec.around(registry.method(name))
-        for where in sorted(wrapped.where) if not given else (Where.INPUT,):
-            subject = Subject(wrapped, where, {**given, **options})
-            yield from ((f"{name}-{where}", subject, each) for each in applying(subject) if each.name not in _OF_ITSELF)
+    each = itself.methods()
+    for first in (0, 1):
+        methods = [each[(first + k) % len(each)] for k in range(itself.count)]
+        label = ",".join(method.name for method in methods)
+        for where in (Where.INPUT,) if first else sorted(spec.around(*methods).where):
+            subject = itself.around(methods, where)
+            yield from ((f"{label}-{where}", subject, c) for c in applying(subject) if c.name not in _OF_ITSELF)
 
 
 CHECKS: dict[str, Check] = {**OF_METHODS, **check.found}

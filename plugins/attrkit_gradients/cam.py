@@ -138,7 +138,7 @@ def grad_cam_plus_plus(problem: Problem, *, relu_attributions: bool = True) -> T
 def eigen_cam(problem: Problem, *, relu_attributions: bool = True) -> Tensors:
     """Project the channels at each place on their first principal direction; the objective is not looked at.
 
-    The direction's sign is the one for which the map's largest entry is positive.
+    The direction's sign is the one for which the map's largest entry is positive. Examples with NaN have maps of NaN.
 
     Args:
         relu_attributions: keep only what is positive.
@@ -146,12 +146,15 @@ def eigen_cam(problem: Problem, *, relu_attributions: bool = True) -> Tensors:
 
     def project(value: Tensor) -> Tensor:
         flat = value.flatten(2).transpose(1, 2)  # (batch, places, channels)
+        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # half precision has no decomposition
+        finite = flat.isfinite().all(2).all(1)[:, None, None]
+        flat = torch.where(finite, flat, 0)  # one example must not keep the decomposition from the others
         centred = flat - flat.mean(1, keepdim=True)
         direction = torch.linalg.svd(centred, full_matrices=False).Vh[:, :1]
         projected = (centred @ direction.transpose(1, 2)).transpose(1, 2)
         peak = projected.gather(2, projected.abs().argmax(2, keepdim=True))
-        projected = torch.where(peak < 0, -projected, projected)
-        return projected.reshape(len(value), 1, *value.shape[2:])
+        projected = torch.where(finite, torch.where(peak < 0, -projected, projected), torch.nan)
+        return projected.reshape(len(value), 1, *value.shape[2:]).to(value.dtype)
 
     for value in problem.point:
         if value.dim() < 3:

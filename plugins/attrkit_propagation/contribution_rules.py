@@ -3,20 +3,22 @@
 Notation: ``z = W x + b``; input i contributes ``w_ji x_i`` to output j.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from attrkit import RuleSpec, hookimpl, rule
+from attrkit.errors import UsageError
 from attrkit.protocols import Step
 from attrkit_propagation.bias import Bias, contributions, counted, handed, handed_by_all, spread, unless_spread
 from attrkit_propagation.stabilizer import RELATIVE, Stabilizer, looks_at_all, stabilized
 
 
-def _kept(output: Tensor, total: Tensor, stabilizer: Stabilizer) -> Tensor:
+def _kept(output: Tensor, total: Tensor, stabilizer: Stabilizer, option: str = "stabilizer") -> Tensor:
     """How much of the relevance of an output is shared."""
-    denominator = stabilized(total, stabilizer)
+    denominator = stabilized(total, stabilizer, option)
     return torch.div(output, denominator, out=denominator)
 
 
@@ -40,7 +42,7 @@ def epsilon(
         bias: absorb (it keeps its share), zero (it is left out) or distribute (its share is spread over what is read).
     """
     total = contributions(step) if bias == "zero" else step.output
-    share = _kept(step.output, total, epsilon).mul_(carried)
+    share = _kept(step.output, total, epsilon, "epsilon").mul_(carried)
     if bias != "distribute":
         return share
     if step.bias is None:
@@ -86,6 +88,7 @@ def gamma(
         stabilizer: keeps denominators from zero, like epsilon's.
         bias: absorb (it keeps its share), zero (it is left out) or distribute (its share is spread over what is read).
     """
+    _check_gamma(gamma)
     half, x, added = gamma / 2, step.input, counted(step, bias)
     sign, positive = torch.sign(step.output), _is_positive(x)
     size = step.forward(x if positive else x.abs(), torch.abs)
@@ -101,6 +104,12 @@ def gamma(
         quotient = step.transpose(share).mul_(1 + half).add_(odd, alpha=half)
     favoured = None if added is None else added * (1 + half) + added.abs() * half * sign
     return handed(step, quotient, share, favoured, bias)
+
+
+def _check_gamma(gamma: float) -> None:
+    """Raise UsageError where it is NaN or infinite."""
+    if not math.isfinite(gamma):
+        raise UsageError(f"gamma must be a finite number, got {gamma}; for positive contributions alone, use rule zplus")
 
 
 def _is_positive(x: Tensor) -> bool:
@@ -155,6 +164,7 @@ def gamma_positive(
         favour_bias: count positive biases 1 + gamma times too.
         bias: absorb (it keeps its share), zero (it is left out) or distribute (its share is spread over what is read).
     """
+    _check_gamma(gamma)
     added, change = counted(step, bias), _favouring(gamma)
     return _reweighted(step, relevance, change, change(added) if favour_bias and added is not None else added, stabilizer, bias)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
+from attrkit_propagation.parameters import named
 
 
 @method(
@@ -20,5 +21,5 @@ def deconvnet(problem: Problem, *, rules: Any = "deconvnet", parameters: Mapping
         rules: a ruleset's name, the path of a YAML file, or the document itself as a mapping.
         parameters: values for the ruleset's parameters, by name.
     """
-    _, gradient = problem.propagate(rules, parameters)
+    _, gradient = problem.propagate(rules, named(parameters))
     return gradient

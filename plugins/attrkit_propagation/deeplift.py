@@ -6,6 +6,7 @@ from typing import Any
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
 from attrkit_propagation.contributions import contributing
+from attrkit_propagation.parameters import named
 
 EPS = 1e-10
 
@@ -45,4 +46,4 @@ def deeplift(
 
 def settings(parameters: Mapping[str, Any] | None, eps: float) -> Mapping[str, Any]:
     """Values for a ruleset's parameters, ``eps`` among them where it is not what rulesets have anyway."""
-    return {**({} if eps == EPS else {"eps": eps}), **(parameters or {})}
+    return {**({} if eps == EPS else {"eps": eps}), **named(parameters)}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attrkit import RuleSpec, hookimpl, rule
+from attrkit.errors import UsageError
 from attrkit.protocols import Step, Tensors
 
 _NORMALISER = 3  # among the gates of a step
@@ -25,7 +26,9 @@ def _slope(step: Step, eps: float) -> Tensor:
 
 
 def _ratio(rise: Tensor, run: Tensor, eps: float, instead: Callable[[], Tensor]) -> Tensor:
-    """A ratio of changes, and something else where there is hardly any."""
+    """A ratio of changes, and something else where there is hardly any. Raises UsageError where eps is negative or NaN."""
+    if not eps >= 0:
+        raise UsageError(f"eps must be a number of at least 0, got {eps}; a small one like 1e-10 is usual")
     small = run.abs() <= eps
     return torch.where(small, instead(), rise / run) if bool(small.any()) else rise / run
 

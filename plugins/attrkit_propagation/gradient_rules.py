@@ -1,11 +1,13 @@
 """Rules that change gradients instead of sharing relevance."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from attrkit import RuleSpec, hookimpl, rule
+from attrkit.errors import UsageError
 from attrkit.protocols import Step
 
 
@@ -28,6 +30,8 @@ def beta_smooth(step: Step, gradient: Tensor, *, beta: float = 10.0) -> Tensor:
     Args:
         beta: how close; the smaller, the smoother.
     """
+    if not 0 <= beta < math.inf:
+        raise UsageError(f"beta must be a number of at least 0, got {beta}; the larger, the closer to ReLU's own derivative")
     return gradient * torch.sigmoid(beta * step.input)
 
 

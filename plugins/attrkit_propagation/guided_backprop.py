@@ -5,6 +5,7 @@ from typing import Any
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
+from attrkit_propagation.parameters import named
 
 
 @method("guided_backprop", backward_passes="1", references=("arXiv:1412.6806",))
@@ -17,5 +18,5 @@ def guided_backprop(
         rules: a ruleset's name, the path of a YAML file, or the document itself as a mapping.
         parameters: values for the ruleset's parameters, by name.
     """
-    _, gradient = problem.propagate(rules, parameters)
+    _, gradient = problem.propagate(rules, named(parameters))
     return gradient

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attrkit import RuleSpec, hookimpl, rule
-from attrkit.errors import UsageError
+from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Step
 from attrkit_propagation.bias import Bias, counted, spread
 from attrkit_propagation.stabilizer import RELATIVE, Stabilizer, looks_at_all, stabilized, stabilized_sum
@@ -38,18 +38,27 @@ def wsquare(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE,
     return found + spread(step, share, added**2) if bias == "distribute" and added is not None else found
 
 
+_EXTREME = {"low": "smallest", "high": "largest"}
+
+
 def _bound(value: Any, x: Tensor, name: str) -> Tensor:
     """A bound of the input: a number, one per channel, or a tensor of the input's shape."""
     if value is None:
-        raise UsageError(f"zbox needs {name}, the {'smallest' if name == 'low' else 'largest'} value an input can have")
-    bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+        raise UsageError(f"zbox needs {name}, the {_EXTREME[name]} value an input can have")
+    try:
+        bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageTypeError(f"{name} must be a number, one per channel, or a tensor like the input, got {value!r}") from None
+    if bool(bound.isnan().any()):
+        raise UsageError(f"{name} must be a number, got NaN; give the {_EXTREME[name]} value an input can have")
     if bound.dim() == 1 and x.dim() > 1 and len(bound) == x.shape[1]:
         bound = bound.reshape(1, -1, *[1] * (x.dim() - 2))
     try:
         return bound.expand(x.shape)
     except RuntimeError as error:
         raise UsageError(
-            f"{name} has shape {tuple(bound.shape)}, which does not fit an input of shape {tuple(x.shape)}"
+            f"{name} has shape {tuple(bound.shape)}, which does not fit an input of shape {tuple(x.shape)}; give a number, one "
+            "per channel, or a tensor that broadcasts to it"
         ) from error
 
 

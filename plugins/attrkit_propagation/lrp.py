@@ -5,6 +5,7 @@ from typing import Any
 
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
+from attrkit_propagation.parameters import named
 
 
 @method(
@@ -21,5 +22,5 @@ def lrp(problem: Problem, *, rules: Any = "default", parameters: Mapping[str, An
         rules: a ruleset's name, the path of a YAML file, or the document itself as a mapping.
         parameters: values for the ruleset's parameters, by name.
     """
-    _, relevance = problem.propagate(rules, parameters)
+    _, relevance = problem.propagate(rules, named(parameters))
     return relevance

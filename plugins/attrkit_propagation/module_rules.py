@@ -164,7 +164,7 @@ def manipulated(step: Step, relevance: Tensor, *, by: str = "", asked: Any = Non
         return _through_module(step, relevance, asked)
     changed = _Manipulation(asked, step)
     total = step.forward(step.input, changed.weight) + changed.bias
-    return step.transpose(relevance / stabilized(total, asked.rule.STABILITY_FACTOR), changed.weight)
+    return step.transpose(relevance / stabilized(total, asked.rule.STABILITY_FACTOR, "STABILITY_FACTOR"), changed.weight)
 
 
 def _through_module(step: Step, relevance: Tensor, asked: _Asked) -> Tensor:
@@ -179,7 +179,8 @@ def _through_module(step: Step, relevance: Tensor, asked: _Asked) -> Tensor:
     with torch.enable_grad():
         x = step.input.detach().requires_grad_()
         total: Tensor = twin.forward(x)
-    return torch.autograd.grad(total, x, relevance / stabilized(total.detach(), asked.rule.STABILITY_FACTOR))[0]
+    denominator = stabilized(total.detach(), asked.rule.STABILITY_FACTOR, "STABILITY_FACTOR")
+    return torch.autograd.grad(total, x, relevance / denominator)[0]
 
 
 @rule("by_gradient", operations={"activation", "arithmetic", "softmax", "log_softmax"}, returns="cotangent")
@@ -189,7 +190,7 @@ def by_gradient(step: Step, relevance: Tensor, *, epsilon: float = 1e-9) -> Tens
     Args:
         epsilon: what keeps outputs from zero.
     """
-    return relevance / stabilized(step.output, epsilon)
+    return relevance / stabilized(step.output, epsilon, "epsilon")
 
 
 @rule("unchanged", operations={"any"}, conserves="yes")

@@ -115,7 +115,7 @@ def alphabeta(
         stabilizer: keeps denominators from zero, like epsilon's.
         bias: absorb (its parts keep a share), zero (it is left out) or distribute (these shares are spread).
     """
-    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
+    if not (alpha >= 0 and beta >= 0 and abs(alpha - beta - 1) <= 1e-9):
         raise UsageError(f"alphabeta needs alpha and beta of at least 0 with alpha - beta = 1, got alpha={alpha}, beta={beta}")
     added, mixed = counted(step, bias), _mixed(step)
     gains, losses = (_Contributions(step, positive, mixed) for positive in (True, False))

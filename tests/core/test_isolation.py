@@ -193,9 +193,9 @@ def test_an_edit_between_two_calls_is_seen(edit: Callable[[Any], None]) -> None:
 def test_the_replica_is_kept_while_nothing_is_edited() -> None:
     model = seeded()
     gradient(model)
-    (first,) = _pools[model].waiting
+    ((first,),) = _pools[model].waiting.values()
     gradient(model)
-    assert _pools[model].waiting == [first]
+    assert _pools[model].waiting == {None: [first]}
 
 
 def test_training_mode_is_kept_warned_about_and_leaves_statistics_and_generator_alone(untouched: Any) -> None:

@@ -13,9 +13,9 @@ from safetensors.torch import save_file  # noqa: E402
 
 from attrkit.cli.data import load_data, part, suited  # noqa: E402
 from attrkit.cli.guessing import guessed_input  # noqa: E402
-from attrkit.cli.loading import load_model  # noqa: E402
 from attrkit.cli.settings import read  # noqa: E402
 from attrkit.errors import MissingExtra, UsageError  # noqa: E402
+from attrkit.loading.models import load_model  # noqa: E402
 
 SOURCE = """
 import torch  # noqa: E402

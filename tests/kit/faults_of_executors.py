@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
@@ -88,3 +89,41 @@ class OnceOnly:
         self.work = self.work or iter(work)
         for piece in self.work:
             yield do(piece)
+
+
+class NoneToBegin:
+    """Takes the first piece for granted."""
+
+    def run(self, work: Iterable[Any], do: Do) -> Iterator[Any]:
+        pieces = iter(work)
+        yield do(next(pieces))
+        yield from map(do, pieces)
+
+
+class EndsWithTheWork:
+    """Takes an error of the work for its end."""
+
+    def run(self, work: Iterable[Any], do: Do) -> Iterator[Any]:
+        pieces = iter(work)
+        while True:
+            try:
+                piece = next(pieces)
+            except Exception:  # noqa: BLE001 - which is the fault
+                return
+            yield do(piece)
+
+
+class RunsOn:
+    """Does what it has begun to plan after nobody asks for more."""
+
+    def run(self, work: Iterable[Any], do: Do) -> Iterator[Any]:
+        POOLS.append(pool := ThreadPoolExecutor(1))
+        pieces = iter(work)
+        waiting = deque(pool.submit(do, piece) for piece in islice(pieces, 40))
+        try:
+            while waiting:
+                found = waiting.popleft().result()
+                waiting.extend(pool.submit(do, piece) for piece in islice(pieces, 1))
+                yield found
+        finally:
+            pool.shutdown(wait=False)

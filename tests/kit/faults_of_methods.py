@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -582,3 +583,133 @@ def value_for_each(problem: Problem) -> Tensors:
     alone = torch.eye(game.count, dtype=torch.bool)
     values = game.values(torch.cat([alone, torch.zeros(1, game.count, dtype=torch.bool)]))
     return game.attributions(Estimate(values[:-1] - values[-1]))
+
+
+# What callers may give.
+
+
+def _output(problem: Problem, *inputs: Tensor) -> Tensor:
+    """What the model returns, called past everything that attrkit does for it."""
+    found: Tensor = problem.runner.passes.forward(*inputs)
+    return found
+
+
+def _gradient_of(problem: Problem, column: Any) -> Tensors:
+    """The gradient of a column of the outputs, whichever that is."""
+    leaves = [x.detach().clone().requires_grad_() for x in problem.inputs]
+    with torch.enable_grad():
+        return torch.autograd.grad(column(_output(problem, *leaves)).sum(), leaves)
+
+
+@method("several_tensors_refused", where={"layer"}, backward_passes="1")
+def several_tensors_refused(problem: Problem) -> Tensors:
+    """The gradient of layers that return one tensor."""
+    if len(problem.point) > 1:
+        raise UsageError("this method is for layers that return one tensor")
+    return problem.value_and_grad()[1]
+
+
+@method("one_target_for_all", where={"input"}, backward_passes="1")
+def one_target_for_all(problem: Problem) -> Tensors:
+    """The gradient of the first example's target, for all of them."""
+    if problem.target.rows is None:
+        return problem.value_and_grad()[1]
+    return _gradient_of(problem, lambda output: output[:, int(problem.target.rows[0, 0])])
+
+
+@method("target_as_a_number", where={"input"}, backward_passes="1")
+def target_as_a_number(problem: Problem) -> Tensors:
+    """The gradient of the target, which is taken for a number."""
+    return _gradient_of(problem, lambda output: output[:, problem.target.index[0]])
+
+
+@method("model_called_directly", where={"input"}, backward_passes="1")
+def model_called_directly(problem: Problem) -> Tensors:
+    """The gradient of the model called with the inputs alone."""
+    index = problem.target.index
+    return _gradient_of(problem, lambda output: output[:, index[-1] if index else 0])
+
+
+@method("evaluation_mode_only", where={"input"}, backward_passes="1")
+def evaluation_mode_only(problem: Problem) -> Tensors:
+    """The gradient of models that nobody left in training mode."""
+    if _root(problem).training:
+        raise UsageError("model: call eval() first")
+    return problem.value_and_grad()[1]
+
+
+@method("steps_for_float64", where={"input"}, gradient=False, linear=True, forward_passes="1 + features")
+def steps_for_float64(problem: Problem) -> Tensors:
+    """Differences over a step for which float32 has too few digits."""
+    if any(x.element_size() < 4 for x in problem.inputs):
+        raise UsageError("inputs: differences need float32 or float64")
+    (x, *others) = problem.inputs
+    if others:
+        raise UsageError("inputs: one tensor is wanted")
+    moves = torch.eye(x.shape[1], dtype=x.dtype) * 1e-6
+    whole, *moved = problem.values([(x,), *((x + move,) for move in moves)], 1 + x.shape[1])
+    return (torch.stack([(value - whole) / 1e-6 for value in moved], 1).to(x),)
+
+
+@method("equal_shares", where={"input"}, gradient=False, baseline="optional", complete="exact", linear=True, forward_passes="2")
+def equal_shares(problem: Problem) -> Tensors:
+    """The change of the output, shared equally among all features."""
+    value, start = problem.values([problem.point, problem.baseline], 2)
+    size = sum(x[0].numel() for x in problem.point) if len(value) else 1
+    each = (value - start) / size
+    return tuple(each.to(x).reshape(-1, *[1] * (x.dim() - 1)).expand_as(x).clone() for x in problem.point)
+
+
+@method("any_factor", where={"input"}, backward_passes="1")
+def any_factor(problem: Problem, *, factor: Any = 1.0) -> Tensors:
+    """The gradient times a factor, whatever that is.
+
+    Args:
+        factor: what the gradient is multiplied by.
+    """
+    return tuple(g * factor for g in problem.value_and_grad()[1])
+
+
+@method("any_order", where={"input"}, backward_passes="1")
+def any_order(problem: Problem, *, order: float = 1.0) -> Tensors:
+    """The gradient's sizes to some power, which may have no root.
+
+    Args:
+        order: the square of the power.
+    """
+    return tuple(g.abs().clamp_min(1e-6) ** math.sqrt(order) for g in problem.value_and_grad()[1])
+
+
+@method("a_class_of_another", where={"input"}, backward_passes="1", classes={"input": "Saliency"})
+def a_class_of_another(problem: Problem) -> Tensors:
+    """The gradient, with a class name that another method has."""
+    return problem.value_and_grad()[1]
+
+
+@method("precision_left", where={"input"}, gradient=False)
+def precision_left(problem: Problem) -> Tensors:
+    """The inputs times the output; torch's default precision is set meanwhile, and set back unless the model raises."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    (value,) = problem.values([problem.inputs], 1)
+    torch.set_default_dtype(before)
+    return tuple(x * value.to(x).reshape(-1, *[1] * (x.dim() - 1)) for x in problem.inputs)
+
+
+@method("by_gradients_of_weights", where={"input"}, backward_passes="2", forward_passes="2")
+def by_gradients_of_weights(problem: Problem) -> Tensors:
+    """The gradient, times the size of the first weight's gradient, which frozen weights have not."""
+    weight = next(_root(problem).parameters())
+    with torch.enable_grad():
+        found = torch.autograd.grad(_output(problem, *problem.inputs).sum(), weight)[0].norm()
+    return tuple(g * found.to(g) for g in problem.value_and_grad()[1])
+
+
+@method("any_scale", where={"input"}, backward_passes="1")
+def any_scale(problem: Problem, *, scale: Any = None) -> Tensors:
+    """The gradient, changed by a function; what is none is taken for None.
+
+    Args:
+        scale: a function of the gradient.
+    """
+    return tuple(map(scale if callable(scale) else torch.abs, problem.value_and_grad()[1]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,3 +109,40 @@ def _nested() -> Any:
 
 
 nested = _nested()
+
+
+@replacement("second_example")
+def second_example(problem: Problem) -> Tensors:
+    """The second example, of which there may be none."""
+    return tuple(x[1:2] for x in problem.point)
+
+
+@replacement("another_each_time")
+def another_each_time(problem: Problem) -> Tensors:
+    """Constants that take turns from one call to the next."""
+    value = next(_TURNS)
+    return tuple(torch.full_like(x, value) for x in _floating(problem))
+
+
+_TURNS = itertools.cycle([0.0, 1.0, 2.0])
+
+
+@replacement("any_spread")
+def any_spread(problem: Problem, *, spread: float = 1.0) -> Tensors:
+    """The inputs and a little more, by a spread whose square may have no root.
+
+    Args:
+        spread: the square of how much.
+    """
+    return tuple(x + math.sqrt(spread) for x in _floating(problem))
+
+
+@replacement("any_value")
+def any_value(problem: Problem, *, value: Any = 0.5) -> Tensors:
+    """A constant, or zero where that is no number.
+
+    Args:
+        value: the constant.
+    """
+    number = value if isinstance(value, float) and value == value else 0.0  # noqa: PLR0124 - which leaves NaN out
+    return tuple(torch.full_like(x, number) for x in _floating(problem))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import torch
@@ -140,3 +142,78 @@ def silent(step: Step, relevance: Tensor, *, epsilon: float = 1e-6) -> Tensor:
 def for_nothing(step: Step, relevance: Tensor) -> Tensor:
     """For an operation whose name is misspelt."""
     return step.transpose(relevance)
+
+
+@rule("by_how_many_there_are", operations={"linear"}, returns="quotient")
+def by_how_many_there_are(step: Step, relevance: Tensor) -> Tensor:
+    """Shares by contribution, divided by the number of outputs that carry something."""
+    count = (relevance != 0).sum(-1, keepdim=True).clamp(min=1)
+    return step.transpose(relevance / count / (step.output + _margin(step.output)))
+
+
+@rule("joined_and_forgotten", operations={"relu", "tanh"}, carries="multiplier", joins=True, conserves="yes")
+def joined_and_forgotten(step: Step, multiplier: Tensor) -> Tensor:
+    """Rescales, but together with the linear map before, where the activation's own part is forgotten."""
+    if step.before is not None:
+        return step.before.transpose(multiplier)
+    run = step.input - step.reference.input
+    return multiplier * torch.where(run == 0, 0.0, (step.output - step.reference.output) / torch.where(run == 0, 1.0, run))
+
+
+@rule("any_power", operations={"linear"}, returns="quotient")
+def any_power(step: Step, relevance: Tensor, *, power: float = 1.0) -> Tensor:
+    """Shares by contribution, with a power that may have no root.
+
+    Args:
+        power: the square of that of the size of outputs.
+    """
+    return step.transpose(relevance / (step.output + _margin(step.output)).abs() ** math.sqrt(power))
+
+
+@rule("one_for_two", operations={"mul"}, returns="relevance")
+def one_for_two(step: Step, relevance: Tensor) -> Tensor:
+    """Hands relevance to the first factor, and returns nothing for the second."""
+    return relevance
+
+
+def _made() -> Any:
+    @rule("made", operations={"linear"}, returns="quotient")
+    def made(step: Step, relevance: Tensor) -> Tensor:
+        """Shares by contribution."""
+        return step.transpose(relevance / (step.output + _margin(step.output)))
+
+    return made
+
+
+made = _made()
+
+
+@rule("in_units_of_the_inputs", operations={"linear"}, returns="quotient")
+def in_units_of_the_inputs(step: Step, relevance: Tensor) -> Tensor:
+    """Shares by weight, in units of the inputs' size, which may be 0."""
+    return step.transpose(relevance) / step.input.norm(dim=-1, keepdim=True)
+
+
+@rule("by_exponentials", operations={"linear"}, returns="quotient")
+def by_exponentials(step: Step, relevance: Tensor) -> Tensor:
+    """Shares by contribution, times exponentials that float32 cannot hold, divided by them again."""
+    size = torch.exp(60 * step.output.abs().clamp(max=11))
+    return step.transpose(relevance * size / size / (step.output + _margin(step.output)))
+
+
+@rule("in_turns", operations={"linear"}, returns="quotient")
+def in_turns(step: Step, relevance: Tensor) -> Tensor:
+    """Shares by contribution, with margins that take turns from one call to the next."""
+    return step.transpose(relevance / (step.output + next(_TURNS) * torch.where(step.output < 0, -1.0, 1.0)))
+
+
+_TURNS = itertools.cycle([1e-3, 2e-3, 3e-3, 5e-3, 7e-3])
+
+
+@rule("weight_overwritten", operations={"linear"}, returns="quotient")
+def weight_overwritten(step: Step, relevance: Tensor) -> Tensor:
+    """Shares by contribution of the positive weights, the others of the model set to zero."""
+    total = step.output
+    if isinstance(step.weight, Tensor):
+        step.weight.clamp_(min=0)
+    return step.transpose(relevance / (total + _margin(total)))

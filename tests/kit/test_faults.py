@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from attrkit.registry import registry
 from attrkit.specs import Declared
 from attrkit.testing import executors
+from attrkit.testing.checks import declaration
 from attrkit.testing.conformance import judged
-from attrkit.testing.kinds import kind_of
-from tests.kit import faults_of_executors, faults_of_methods, faults_of_replacements, faults_of_rules
+from attrkit.testing.kinds import KINDS, kind_of
+from tests.core import test_conformance
+from tests.kit import faults_of_executors, faults_of_methods, faults_of_parts, faults_of_replacements, faults_of_rules
 
 #: Of each fault, a check that finds it, and words of what that says.
 METHODS = {
@@ -79,6 +82,20 @@ METHODS = {
     "a_lambda": ("pickles_to_itself", ""),
     "declared_elsewhere": ("pickles_to_itself", "no attribute of its name"),
     "layer_run_twice": ("a_layer_may_run_twice", "(3, 5), (3, 5)"),
+    # What callers may give.
+    "several_tensors_refused": ("a_layer_may_return_several_tensors", "one tensor"),
+    "one_target_for_all": ("each_example_may_have_its_target", ""),
+    "target_as_a_number": ("targets_come_in_every_form", ""),
+    "model_called_directly": ("further_arguments_go_along", "scale"),
+    "evaluation_mode_only": ("training_mode_survives", "eval()"),
+    "precision_left": ("leaves_the_model_alone_after_an_error", "default dtype"),
+    "by_gradients_of_weights": ("surrounding_modes_change_nothing", ""),
+    "steps_for_float64": ("float32_is_near_float64", ""),
+    "equal_shares": ("what_does_not_move_gets_nothing", "at its baseline got"),
+    "any_factor": ("says_what_is_wrong_with_options", "names factor"),
+    "any_scale": ("refuses_options_that_are_nonsense", "scale=object() was accepted"),
+    "any_order": ("says_what_is_wrong_with_options", "order=-1 ended in ValueError"),
+    "a_class_of_another": ("has_a_class", "class of another method"),
 }
 
 RULES = {
@@ -101,6 +118,15 @@ RULES = {
     "accepts_anything": ("refuses_options_that_are_nonsense", "epsilon"),
     "silent": ("is_described", "epsilon"),
     "for_nothing": ("is_for_an_operation", "liner"),
+    "by_how_many_there_are": ("agrees_with_a_slow_oracle", "output by output"),
+    "joined_and_forgotten": ("joins_the_map_before", "made or lost"),
+    "any_power": ("says_what_is_wrong_with_options", "power=-1 ended in ValueError"),
+    "one_for_two": ("returns_what_it_declares", "the function returned [(3, 6)]"),
+    "made": ("pickles_to_itself", ""),
+    "in_units_of_the_inputs": ("is_finite_at_zero", "NaN or infinity"),
+    "by_exponentials": ("float32_is_near_float64", "dense"),
+    "in_turns": ("gives_the_same_twice", "two calls"),
+    "weight_overwritten": ("writes_into_nothing_of_the_step", "wrote into weight"),
 }
 REPLACEMENTS = {
     "torchs_noise": ("draws_follow_the_seed", "the same seed"),
@@ -114,6 +140,32 @@ REPLACEMENTS = {
     "squeezed": ("takes_a_batch_of_one", "one example"),
     "says_nothing": ("is_described", "value"),
     "nested": ("pickles_to_itself", ""),
+    "second_example": ("takes_a_batch_of_one", "one example of a table"),
+    "another_each_time": ("stands_in_for_what_is_absent", "the replacement's value"),
+    "any_spread": ("says_what_is_wrong_with_options", "spread=-1 ended in ValueError"),
+    "any_value": ("refuses_options_that_are_nonsense", "value=object() was accepted"),
+}
+#: Of parts, what they are too.
+PARTS = {
+    "for_nothing_at_all": ("segmenter", "is_for_some_inputs", "nine dimensions"),
+    "signs_by_view": ("segmenter", "takes_inputs_of_any_layout", "view"),
+    "any_run": ("segmenter", "refuses_options_that_are_nonsense", "run=object() was accepted"),
+    "run_unchecked": ("segmenter", "says_what_is_wrong_with_options", "run=-1 ended in ValueError"),
+    "all_of_one_size": ("design", "sizes_vary", "all coalitions have"),
+    "any_part": ("design", "refuses_options_that_are_nonsense", "part=object() was accepted"),
+    "part_unnamed": ("design", "says_what_is_wrong_with_options", "does not name part"),
+    "always_one_order": ("estimator", "equal_features_get_the_same", "equal features"),
+    "first_row_only": ("estimator", "a_background_is_averaged", "the mean of its rows"),
+    "replaced_by_tensors": ("estimator", "replacements_that_draw_are_averaged_or_refused", "function"),
+    "never_alone": ("estimator", "a_single_feature_gets_all", ""),
+    "a_little_for_everybody": ("estimator", "constants_get_nothing", "a constant"),
+    "any_weight": ("estimator", "refuses_options_that_are_nonsense", "weight=object() was accepted"),
+    "weight_unchecked": ("estimator", "says_what_is_wrong_with_options", "weight=-1 ended in ValueError"),
+    "unregularised": ("surrogate", "degenerate_coalitions_are_fine", ""),
+    "intercepts_in_a_row": ("surrogate", "returns_coefficients_and_intercepts", "shapes"),
+    "half_held_out": ("surrogate", "the_order_does_not_matter", "another order"),
+    "any_penalty": ("surrogate", "refuses_options_that_are_nonsense", "penalty=object() was accepted"),
+    "penalty_unchecked": ("surrogate", "says_what_is_wrong_with_options", "penalty=-1 ended in ValueError"),
 }
 EXECUTORS = {
     "AsTheyCome": ("results_are_in_order", "in the order"),
@@ -124,6 +176,31 @@ EXECUTORS = {
     "Renaming": ("errors_come_through", "RuntimeError"),
     "ThreadsLeft": ("leaves_no_thread", "after an error"),
     "OnceOnly": ("is_used_again", "second lot"),
+    "NoneToBegin": ("no_work_is_no_result", "StopIteration"),
+    "EndsWithTheWork": ("errors_of_the_work_come_through", "nothing came through"),
+    "RunsOn": ("nothing_runs_after_it_is_closed", "still begun"),
+}
+#: Of rulesets, which are made of rules that have one.
+RULESETS = {
+    "much_absorbed": ("relevance_is_conserved", "made or lost"),
+    "margin_of_the_batch": ("examples_do_not_mix", "dense: examples mix"),
+    "in_turns": ("gives_the_same_twice", "dense: two calls"),
+    "weight_overwritten": ("leaves_the_model_alone", "weight.values"),
+    "in_units_of_the_inputs": ("is_finite", "dense: NaN or infinity"),
+    "by_exponentials": ("float32_is_near_float64", "dense: float32 is off"),
+}
+#: Kinds whose faults are in tests of their own: of wrappers most checks are those of methods.
+ELSEWHERE = {"wrapper", "placement"}
+#: Checks that no fault is planted for, and why.
+UNPLANTED = {
+    ("method", "a_layer_that_never_runs_is_named"): "attrkit itself asks for layers, before the method runs",
+    ("method", "a_missing_target_is_named"): "attrkit itself checks targets",
+    ("method", "a_wrong_target_is_named"): "the same",
+    ("method", "a_wrong_baseline_is_named"): "attrkit itself checks baselines",
+    ("method", "devices_agree"): "it needs a GPU; test_devices has one",
+    ("rule", "agrees_with_the_engine"): "the engine calls the function as it is: no rule can make it do otherwise",
+    ("replacement", "takes_inputs_of_any_layout"): "inputs reach replacements as contiguous copies",
+    ("ruleset", "what_is_required_is_named"): "attrkit itself reads parameters",
 }
 
 
@@ -137,7 +214,9 @@ def everything_put_back():
 
 
 @pytest.mark.parametrize("fault", METHODS)
-def test_a_fault_of_a_method_is_named(fault):
+def test_a_fault_of_a_method_is_named(fault, monkeypatch):
+    if METHODS[fault][0] == "has_a_class":  # which is checked of registered methods
+        monkeypatch.setattr(declaration, "_registered", lambda _: True)
     named(getattr(faults_of_methods, fault), "method", *METHODS[fault])
 
 
@@ -151,6 +230,35 @@ def test_a_fault_of_a_replacement_is_named(fault):
     named(getattr(faults_of_replacements, fault), "replacement", *REPLACEMENTS[fault])
 
 
+@pytest.mark.parametrize("fault", PARTS)
+def test_a_fault_of_a_part_is_named(fault):
+    named(getattr(faults_of_parts, fault), *PARTS[fault])
+
+
+@pytest.fixture
+def faulty(request):
+    """A ruleset of a rule with a mistake, for as long as a test."""
+    registry.register(getattr(faults_of_rules, request.param))
+    entries = [{"match": {"op": "linear"}, "rule": request.param}, {"match": {"op": "relu"}, "rule": "pass"}]
+    listed = [{"id": f"r{i}", **entry, "optional": True} for i, entry in enumerate(entries)]
+    yield {"schema": "attrkit/ruleset@1", "name": "planted", "doc": "It has a fault.", "rules": listed}
+    registry.unregister(request.param)
+
+
+@pytest.mark.parametrize(("faulty", "fault"), [(name, name) for name in RULESETS], indirect=["faulty"])
+def test_a_fault_of_a_ruleset_is_named(faulty, fault):
+    named(faulty, "ruleset", *RULESETS[fault])
+
+
+def test_a_value_that_no_rule_accepts_is_named():
+    document = {
+        "schema": "attrkit/ruleset@1", "name": "planted", "doc": "It has a fault.",
+        "params": {"margin": {"default": 1e-6, "type": "number", "min": -1, "doc": "Keeps denominators from zero."}},
+        "rules": [{"id": "all", "match": {"op": "linear"}, "rule": "epsilon", "with": {"epsilon": "$margin"}}],
+    }  # fmt: skip
+    named(document, "ruleset", "every_choice_works", "margin=-1")
+
+
 @pytest.mark.parametrize("fault", EXECUTORS)
 def test_a_fault_of_an_executor_is_named(fault, monkeypatch):
     monkeypatch.setattr(executors, "_PATIENCE", 0.3)  # for threads that nobody ends
@@ -162,11 +270,24 @@ def test_a_fault_of_an_executor_is_named(fault, monkeypatch):
 
 
 def test_every_fault_is_in_a_table():
-    modules = {faults_of_methods: METHODS, faults_of_rules: RULES, faults_of_replacements: REPLACEMENTS}
+    modules = {
+        faults_of_methods: METHODS, faults_of_rules: RULES, faults_of_replacements: REPLACEMENTS, faults_of_parts: PARTS,
+    }  # fmt: skip
     for module, table in modules.items():
         assert table.keys() == {name for name, each in vars(module).items() if isinstance(each, Declared)}
     classes = {name for name, each in vars(faults_of_executors).items() if hasattr(each, "run")}
     assert EXECUTORS.keys() == classes
+
+
+def test_every_check_finds_a_fault():
+    tables = {"method": METHODS, "rule": RULES, "replacement": REPLACEMENTS, "executor": EXECUTORS, "ruleset": RULESETS}
+    found = {(kind, check) for kind, table in tables.items() for check, _ in table.values()}
+    found |= {(kind, check) for kind, check, _ in PARTS.values()}
+    found |= {(kind, case[-1]) for kind in KINDS for case in getattr(test_conformance, f"{kind.upper()}S", ())}
+    found |= {(kind, "is_described") for kind, _ in found} | {(kind, "pickles_to_itself") for kind, _ in found}  # one for all
+    found |= {("ruleset", "every_choice_works")}
+    every = {(kind, check) for kind in KINDS.keys() - ELSEWHERE for check in KINDS[kind].checks}
+    assert every - found == UNPLANTED.keys()
 
 
 def named(fault, kind, name, words):

@@ -134,6 +134,10 @@ def of_every_kind(
         factors: multiply by these, one after the other.
         scale: a function of the gradient, or None.
     """
+    if not isinstance(factors, tuple | list) or not all(isinstance(f, int | float) for f in factors):
+        raise UsageTypeError(f"factors must be numbers, got {factors!r}")
+    if most is not None:
+        _count("most", most)
     if norm not in ("none", "max"):
         raise UsageError(f"norm must be none or max, got {norm!r}")
     if sign not in ("keep", "flip"):
@@ -156,7 +160,23 @@ def of_every_kind(
     return tuple(map(one if scale is None else scale, gradient))
 
 
+@method("blurred", where={"input"}, linear=True, backward_passes="1")
+def blurred(problem: Problem) -> Tensors:
+    """The gradient, of which each feature also gets some of its neighbours', so that ignored features get something."""
+    _, gradient = problem.value_and_grad()
+    return tuple((2 * g + g.roll(1, 1) + g.roll(-1, 1)) / 4 for g in gradient)
+
+
 # Layers, and where attributions land.
+
+
+@method("map_of_images", where={"layer"}, backward_passes="1")
+def map_of_images(problem: Problem) -> Tensors:
+    """The sum over channels of gradient times value, for layers that return images."""
+    _, gradient = problem.value_and_grad()
+    if any(x.dim() != 4 for x in problem.point):
+        raise UsageError("layer: its value must be images, shape (batch, channels, height, width)")
+    return tuple((x * g).sum(1, keepdim=True) for x, g in zip(problem.point, gradient, strict=True))
 
 
 @method("at_layers", where={"layer"}, linear=True, backward_passes="1")

@@ -69,6 +69,14 @@ def zero(problem: Problem) -> Tensors:
     return tuple(torch.zeros_like(x[:1]) if len(x) else torch.zeros_like(x) for x in problem.point)
 
 
+@replacement("half")
+def half(problem: Problem) -> Tensors:
+    """One half for everything, in a tensor without dimensions."""
+    if not all(x.is_floating_point() for x in problem.point):
+        raise UsageError("there is no half of an integer; choose another replacement")
+    return tuple(x.new_full((), 0.5) for x in problem.point)
+
+
 @replacement("sign_flipped")
 def sign_flipped(problem: Problem) -> Tensors:
     """The negative of each value, of signed numbers."""

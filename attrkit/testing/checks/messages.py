@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from attrkit.errors import UsageError
 from attrkit.specs import Where
 from attrkit.testing.checks.registered import check
+from attrkit.testing.declared import judge_nonsense, judge_options
 from attrkit.testing.models import points, seeded
 from attrkit.testing.subject import Subject
+from attrkit.wrapping import Wrapped
 
 
 def refused(s: Subject, word: str, /, **given: object) -> None:
@@ -33,12 +38,26 @@ def a_wrong_baseline_is_named(s: Subject) -> None:
     refused(s, "baselines", baselines=torch.zeros(3, 4, dtype=torch.float64))
 
 
-@check()
-def options_refuse_nonsense(s: Subject) -> None:
-    """A number option given a word is an error that names it."""
-    for option in s.spec.options:
-        if option.type in ("int", "float", "bool", "int | None", "float | None") and option.name not in s.options:
-            refused(s, option.name, **{option.name: "nonsense"})
+def _has_options(s: Subject) -> bool:
+    """Whether there are options of its own, and this is the first of the places, at which they are tried."""
+    return s.where is min(s.spec.where) and bool(s.spec.options) and not isinstance(s.spec, Wrapped)
+
+
+def _used(s: Subject, options: Mapping[str, Any]) -> Any:
+    """A method's attributions with other options."""
+    return s.changed(options=options).values(seeded(), points(3, 5))
+
+
+@check(_has_options)
+def refuses_options_that_are_nonsense(s: Subject) -> None:
+    """An option of no type that makes sense is refused by a UsageError that names the option."""
+    judge_nonsense(_used, s)
+
+
+@check(_has_options)
+def says_what_is_wrong_with_options(s: Subject) -> None:
+    """Text, None, -1, NaN, nothing or any tensor for an option: numbers, or a UsageError that names the option."""
+    judge_options(_used, s)
 
 
 @check()

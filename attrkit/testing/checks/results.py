@@ -73,7 +73,7 @@ def returns_memory_of_its_own(s: Subject) -> None:
 @check(lambda s: s.where is not Where.LAYER and s.spec.lands != "features")
 def answers_each_input(s: Subject) -> None:
     """Of several inputs each has its attributions, shaped like it."""
-    inputs = (points(4, 4), points(4, 3, seed=4))
+    inputs = s.at((points(4, 4), points(4, 3, seed=4)))
     returned, _ = s.raw(seeded(TwoInputs), inputs)
     fits = len(returned) == len(inputs) and all(map(shaped_like, returned, inputs))
     assert fits, "attributions of two inputs are not shaped like these"

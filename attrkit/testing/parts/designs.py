@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from attrkit.testing.declared import declared, refused_by_name
+from attrkit.testing.declared import declared
 from attrkit.testing.parts.subject import PartSubject
 from attrkit.testing.snapshots import untouched
 
-check = declared()
+
+def _used(s: PartSubject, options: Mapping[str, Any]) -> Any:
+    """A design with other options."""
+    return list(PartSubject(s.spec, options)(10, 20, torch.Generator()))
+
+
+check = declared(_used)
 CHECKS = check.found
 _COUNTS = (1, 2, 3, 10, 30)
 _SIZES = (0, 1, 2, 3, 20, 200)
@@ -99,9 +108,3 @@ def comes_in_blocks(s: PartSubject) -> None:
     """A design that is too large for memory comes in blocks that are not, as they are asked for."""
     first = next(iter(s(2_000, 10_000, torch.Generator().manual_seed(0))), torch.empty(0))
     assert first.numel() <= _BLOCK, f"the first block has {first.numel()} entries; yield smaller ones"
-
-
-@check(lambda s: bool(s.spec.options))
-def refuses_options_that_are_nonsense(s: PartSubject) -> None:
-    """An option of no type that makes sense is refused by a UsageError that names the option."""
-    refused_by_name(s.spec, s.options, lambda given: list(PartSubject(s.spec, given)(10, 20, torch.Generator())))

@@ -95,3 +95,11 @@ def refused(takes: Callable[[Tensors], Any]) -> str:
         except UsageError as error:
             lines.append(f"{setting}: {error}")
     return "\n".join(lines)
+
+
+def broadcasts(t: Tensor, x: Tensor) -> bool:
+    """Whether a tensor can be expanded to another one's shape."""
+    try:
+        return tuple(torch.broadcast_shapes(t.shape, x.shape)) == tuple(x.shape)
+    except RuntimeError:
+        return False

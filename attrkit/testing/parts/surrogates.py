@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from attrkit.testing.declared import declared, refused_by_name
+from attrkit.testing.declared import declared
 from attrkit.testing.models import points
 from attrkit.testing.parts.subject import PartSubject
 from attrkit.testing.snapshots import Bits, untouched
 
-check = declared()
+
+def _used(s: PartSubject, options: Mapping[str, Any]) -> Any:
+    """A surrogate with other options."""
+    return PartSubject(s.spec, options)(_coalitions(40), points(40, 2, seed=1), _ones(40))
+
+
+check = declared(_used)
 CHECKS = check.found
 _TRUE = torch.tensor([[3.0, 2.0], [-2.0, 4.0], [0.0, -3.0], [5.0, 0.0]], dtype=torch.float64)
 _START = torch.tensor([0.5, -1.0], dtype=torch.float64)
@@ -128,11 +137,3 @@ def gives_the_same_twice(s: PartSubject) -> None:
         first, second = (s(z, values, weights) for _ in range(2))
     assert all(map(torch.equal, first, second)), "two calls gave different results"
     assert [Bits(t) for t in (z, values, weights)] == before, "wrote into what it was given"
-
-
-@check(lambda s: bool(s.spec.options))
-def refuses_options_that_are_nonsense(s: PartSubject) -> None:
-    """An option of no type that makes sense is refused by a UsageError that names the option."""
-    refused_by_name(
-        s.spec, s.options, lambda given: PartSubject(s.spec, given)(_coalitions(40), points(40, 2, seed=1), _ones(40))
-    )

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from attrkit.protocols import Tensors
 from attrkit.testing.models import points, seeded
 from attrkit.testing.rules.registered import check
-from attrkit.testing.rules.results import computes
 from attrkit.testing.rules.steps import Called, elsewhere
-from attrkit.testing.rules.subject import RuleSubject, carried, total
+from attrkit.testing.rules.subject import RuleSubject, carried, computes, total
 from attrkit.testing.subject import close
 
 _STABILIZED = 1e-3  # of what is carried, what stabilisers may absorb

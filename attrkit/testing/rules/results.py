@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
 
 import attrs
 import torch
 from torch import Tensor
 
 from attrkit.propagation.step import Kept, OperationStep
-from attrkit.testing.declared import refused_by_name
 from attrkit.testing.models import points
 from attrkit.testing.rules.registered import check
 from attrkit.testing.rules.steps import cases, operation_of
-from attrkit.testing.rules.subject import RuleSubject, carried
+from attrkit.testing.rules.subject import RuleSubject, carried, computes
 from attrkit.testing.snapshots import Bits, untouched
 from attrkit.testing.subject import close
 from attrkit.testing.zoo import NETS
-
-
-def computes(s: RuleSubject) -> bool:
-    """Whether the function is ever called."""
-    return s.returns != "parts"
 
 
 def _returns_tensors(s: RuleSubject) -> bool:
@@ -105,6 +98,17 @@ def gives_the_same_twice(s: RuleSubject) -> None:
 
 
 @check(computes)
+def float32_is_near_float64(s: RuleSubject) -> None:
+    """float32 hands on what float64 does, to a hundredth of the largest."""
+    for case in s.cases:
+        precise, rough = (s.call(case, dtype=dtype) for dtype in (torch.float64, torch.float32))
+        expected, found = (s.handed(call, carried(call.step)) for call in (precise, rough))
+        for e, f in zip(expected, found, strict=True):
+            off = float((f.double() - e).abs().max() / e.abs().max().clamp_min(1e-9))
+            assert off <= 1e-2, f"{case.label}: float32 is off by {off:.2g} of the largest"
+
+
+@check(computes)
 def is_finite_at_zero(s: RuleSubject) -> None:
     """Inputs and outputs of 0 give no NaN and no infinity."""
     for case in s.cases:
@@ -118,13 +122,6 @@ def is_finite_at_zero(s: RuleSubject) -> None:
                 for way in (s.handed, s.engine):
                     found = way(call, carried(call.step))
                     assert all(bool(t.isfinite().all()) for t in found), f"{case.label}: NaN or infinity where inputs are 0"
-
-
-@check(computes)
-def refuses_options_that_are_nonsense(s: RuleSubject) -> None:
-    """An option of no type that makes sense is refused by a UsageError that names the option."""
-    for call in islice(s.calls(), 1):
-        refused_by_name(s.spec, s.options, lambda given, step=call.step: RuleSubject(s.spec, given).raw(step, carried(step)))  # type: ignore[misc]
 
 
 # Facts by which the engine saves work: where they are wrong, some models get wrong numbers.

@@ -48,18 +48,22 @@ class RuleSubject:
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
-        """The operations that it is for, without those that it refuses by a UsageError."""
+        """The operations that it is for, without those that it refuses by a UsageError, or that are refused for it.
+
+        A rule for a group of operations may be for those on one tensor; it is refused where several depend on the input.
+        """
         return tuple(case for case in cases(self.spec.operations) if self._takes(case))
 
     def _takes(self, case: Case) -> bool:
         call = self.call(case)
         try:
-            self.raw(call.step, carried(call.step))
+            found = self.raw(call.step, carried(call.step))
         except UsageError:
             return False
         except Exception:  # noqa: BLE001 - which a check finds again, and can say where
             return True
-        return True
+        one_for_several = isinstance(found, Tensor) and self.returns != "cotangent" and len(call.inputs) > 1
+        return not one_for_several or call.step.operation in self.spec.operations
 
     def call(
         self, case: Case, *, rows: int = 3, inputs: Tensors = (), bias: bool = True, dtype: torch.dtype = torch.float64
@@ -125,6 +129,11 @@ def _named(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise AssertionError(f"{where}: ended in {type(error).__name__}: {error}") from error
+
+
+def computes(s: RuleSubject) -> bool:
+    """Whether the function is ever called."""
+    return s.returns != "parts"
 
 
 def carried(step: OperationStep, seed: int = 5) -> Tensor:

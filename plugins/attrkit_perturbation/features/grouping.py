@@ -26,7 +26,11 @@ def grouped(problem: Problem, features: Features, groups: Any) -> Tensor:
     if isinstance(groups, list | tuple) and not any(isinstance(g, Tensor) for g in groups):
         found = _listed(features.count, groups)
     else:
-        found = _covering(features, problem.game(groups).features)
+        try:
+            coarse = problem.game(groups).features
+        except UsageError as error:  # which says feature_mask, as groups are one
+            raise type(error)(f"groups{str(error).removeprefix('feature_mask')}") from None
+        found = _covering(features, coarse)
     return renumbered(found)
 
 

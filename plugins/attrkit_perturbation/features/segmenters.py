@@ -63,7 +63,7 @@ def patches(point: Tensors, *, size: int | tuple[int, ...] = 8) -> Tensors:
 
     def one(x: Tensor) -> Tensor:
         dims = range(2, x.dim()) or range(1, 2)
-        sizes = (size,) * len(dims) if isinstance(size, int) else tuple(size)
+        sizes = tuple(size) if isinstance(size, list | tuple) else (size,) * len(dims)
         if len(sizes) != len(dims) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
             raise UsageError(
                 f"size must be a positive integer, or {len(dims)} of them for shape {tuple(x.shape)}, got {size!r}"
@@ -85,8 +85,12 @@ def columns(point: Tensors, *, groups: Sequence[Sequence[int]] = ()) -> Tensors:
 
     Raises:
         UsageError: a tensor has no second dimension, or a number is that of no column, or stands in two groups.
+        UsageTypeError: groups are no lists of numbers.
     """
     _check_dims(point, "columns", 2)
+    listing = isinstance(groups, list | tuple) and all(isinstance(g, list | tuple) for g in groups)
+    if not listing or any(type(c) is not int for group in groups for c in group):
+        raise UsageTypeError(f"groups must be lists of column numbers, like [[0, 1], [4, 5]], got {groups!r}")
     counts = [x.shape[1] for x in point]
     numbers = torch.arange(sum(counts))
     listed = [c for group in groups for c in group]
@@ -108,8 +112,10 @@ def tokens(point: Tensors, *, special: tuple[int, ...] = ()) -> Tensors:
 
     Raises:
         UsageError: tensors differ in their number of tokens.
-        UsageTypeError: there are special tokens, but the first tensor holds no token numbers.
+        UsageTypeError: special are no numbers, or the first tensor holds no token numbers.
     """
+    if not isinstance(special, list | tuple) or any(type(s) is not int for s in special):
+        raise UsageTypeError(f"special must be numbers of tokens, like (101, 102), got {special!r}")
     _check_dims(point, "tokens", 2)
     first = point[0]
     if any(x.shape[1] != first.shape[1] for x in point):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrkit import segmenter
-from attrkit.errors import MissingExtra, UsageError
+from attrkit.errors import MissingExtra, UsageError, UsageTypeError
 from attrkit.protocols import Tensors
 from attrkit_perturbation.features.segmenters import counted_through
 
@@ -31,12 +31,16 @@ def superpixels(
 
     Raises:
         UsageError: the inputs are no images, or the function refuses its parameters.
+        UsageTypeError: the parameters are no mapping.
         MissingExtra: scikit-image is not installed.
     """
     try:
         from skimage import segmentation  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         raise MissingExtra("segmenter 'superpixels'", "superpixels", "scikit-image") from None
+
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise UsageTypeError(f"parameters must be a mapping, like {{'n_segments': 50}}, got {parameters!r}")
 
     def one(image: Tensor) -> Tensor:
         pixels = image.detach().cpu().double()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attrkit import Problem, Rows, replacement
-from attrkit.errors import UsageError
+from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Tensors
 from attrkit_perturbation.replacements.fixed import as_values, features_of
 
@@ -112,7 +112,10 @@ def quartiles(problem: Problem, *, background: Any = None, categorical: tuple[in
 
     Raises:
         UsageError: no background was given, its rows do not look like an example, or there is no such column.
+        UsageTypeError: categorical are no numbers of columns.
     """
+    if not isinstance(categorical, list | tuple) or any(type(c) is not int for c in categorical):
+        raise UsageTypeError(f"categorical must be numbers of columns, like (0, 3), got {categorical!r}")
     rows = _rows(problem, background, "quartiles", "background")
     sizes = [math.prod(x.shape[1:]) for x in problem.point]
     if stray := [c for c in categorical if not 0 <= c < sum(sizes)]:
@@ -162,6 +165,9 @@ def _picked(rows: Tensor, numbers: Tensor) -> Tensor:
 def _rows(problem: Problem, given: Any, name: str, option: str) -> Rows:
     if given is None:
         raise UsageError(f"replacement {name!r} needs its option {option}, the rows to take values from")
-    found = problem.game(background=given).replacing
+    try:
+        found = problem.game(background=given).replacing
+    except UsageError as error:  # which says background, whatever the option is called here
+        raise type(error)(f"{option}{str(error).removeprefix('background')}") from None
     assert isinstance(found, Rows)  # for the type checker
     return found

@@ -8,6 +8,7 @@ from torch import nn
 
 import attrkit
 from attrkit.errors import UsageError
+from attrkit.registry import registry
 
 X = torch.randn(3, 2, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
@@ -111,6 +112,18 @@ def test_maps_are_only_for_layers(net):
 
 def test_activation_is_the_value(net):
     assert torch.equal(explained(net, "activation", 3), net[:4](X).detach())
+
+
+@pytest.mark.parametrize("name", ["activation", "eigen_cam"])
+def test_what_looks_at_no_gradient_records_none_and_needs_no_objective(name):
+    class Unrecorded(nn.Module):
+        def forward(self, x):
+            assert not torch.is_grad_enabled()
+            return 2 * x
+
+    spec = registry.method(name)
+    assert (spec.gradient, spec.objective) == (False, False)
+    attrkit.explain(nn.Sequential(Unrecorded(), nn.Flatten(), nn.Linear(84, 3).double()), X, name, layer="0")
 
 
 def test_internal_influence_is_the_mean_gradient_on_the_path(net):

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from attrkit.registry import registry
 from tests.plugins.models import Residual, Reused, TwoInputs, built, cnn, draw, mlp, smooth_mlp
 
 #: What to ask for: a class of ``attrkit.attr``, and what its ``attribute`` is given besides inputs, target and neuron.
@@ -30,6 +31,12 @@ COMPARING = [name for name in METHODS if name.endswith(("IntegratedGradients", "
 methods = pytest.mark.parametrize("name", METHODS)
 fewer = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 seeds = st.integers(0, 2**20)
+
+
+@pytest.mark.parametrize("name", ["input_x_gradient", "integrated_gradients", "conductance", "internal_influence", "hires_cam"])
+def test_linearity_is_promised(name):
+    """Conformance holds a method to what it promises, and to no more."""
+    assert registry.method(name).linear
 
 
 def asked(attribute, name, model, layer, inputs, target=0, neuron=1, **given):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from attrkit.registry import registry
 from tests.plugins.models import PACKERS, Residual, Several, Tokens, TwoInputs, built, cnn, draw, mlp
 
 TARGET = 1
@@ -218,3 +219,21 @@ def test_of_a_neuron(attribute, selector, mask):
         x, selector, baseline, feature_mask=mask, attribute_to_neuron_input=True
     )
     same(into, found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "feature_ablation",
+        "occlusion",
+        "feature_permutation",
+        "shapley_values",
+        "shapley_interactions",
+        "owen",
+        "banzhaf",
+        "rise",
+    ],
+)
+def test_linearity_is_promised(name):
+    """Conformance holds a method to what it promises, and to no more."""
+    assert registry.method(name).linear

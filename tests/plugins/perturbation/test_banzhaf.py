@@ -166,3 +166,9 @@ def test_declarations(name):
     assert spec.references
     assert spec.stochastic
     assert spec.forward_passes
+
+
+def test_of_one_pair_there_are_scores_and_no_errors():
+    found = scores(table(9, seed=1), n_samples=4)
+    assert not found.errors
+    assert all(value.isfinite().all() for value in found.values.values())

@@ -407,3 +407,25 @@ def test_a_layer_with_several_tensors(explain, method):
         )
     found = explain(model, x, method, layer="pack", target=1, baselines=(0, 0))
     same(tuple(found.values.values()), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_exact_takes_as_many_evaluations_as_it_needs(rows):
+    game, background = table(5, seed=1), torch.zeros(rows, 5).double()
+    same(scores_of(game, estimator="exact", background=background), shapley_of(game))
+
+
+@pytest.mark.parametrize("method", ["shapley_value_sampling", "kernel_shap"])
+def test_auto_goes_on_until_errors_are_a_twentieth_of_the_range(method):
+    game = table(9, seed=2)
+    asked = {"method": method, "estimator": "antithetic", "n_samples": "auto"}
+    found = scores_of(game, **asked)
+    assert torch.equal(found, scores_of(game, **asked, tol=0.05))
+    assert not torch.equal(found, scores_of(game, **asked, tol=0.5))
+
+
+def test_independent_orders_have_a_row_each_however_many_they_are():
+    weights, background = draw(9, seed=3), torch.zeros(5, 9).double()
+    options = {"estimator": "permutation", "n_samples": 3, "background": background}
+    found = attrkit.explain(lambda x: (x @ weights) * x.sum(1), torch.ones(1, 9).double(), "shapley_value_sampling", **options)
+    assert found.details["orders"] == 3
