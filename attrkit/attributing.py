@@ -23,6 +23,7 @@ from attrkit.propagation import Row
 from attrkit.protocols import Tensors
 from attrkit.registry import registry
 from attrkit.runner import (
+    ROWS,
     ApartError,
     Fit,
     Forward,
@@ -61,6 +62,7 @@ class Request:
     per_sample: bool = False  # whether the convergence delta of a wrapped method is wanted for each sample
     together: bool = True  # see Problem
     devices: tuple[torch.device, ...] = ()  # where replicas of the model compute; where it is, if there are none
+    compiled: bool = False  # by torch's compiler
 
     @property
     def where(self) -> Where:
@@ -127,7 +129,7 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
     def compute(forward: Forward) -> list[Answer]:
         offered = registry.manager.hook.attrkit_executor(model=request.model, devices=tuple(map(str, devices)))
         executor = offered or (Threads(len(devices)) if len(devices) > 1 else Serial())
-        passes = Passes(forward, request.grad_options)
+        passes = Passes(forward, request.grad_options, (request.rows or ROWS) if request.compiled else 0)
         runner = Runner(passes, len(request.arguments), request.rows, max(1, len(devices)), executor, request.progress)
         runner.gaps = [] if request.per_sample else None
         alone = len(requests) == 1 and not layers  # then whatever runs first tells which layers there are

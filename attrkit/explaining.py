@@ -42,6 +42,7 @@ def explain(
     additional_forward_args: Any = None,
     internal_batch_size: int | None = None,
     device: DeviceLike | Sequence[DeviceLike] | None = None,
+    compiled: bool = False,
     seed: int = 0,
     first_example: int = 0,
     show_progress: bool = False,
@@ -69,6 +70,8 @@ def explain(
         device: compute there, like ``"cuda:1"``, or on several at once, like ``["cuda:0", "cuda:1"]``, on a copy of
             the model each. Results come back to where the inputs are. Without it, on all devices of a DataParallel, else where
             the model is.
+        compiled: run passes that look at nothing within the model by ``torch.compile``, which takes a while the first time and
+            pays for many passes. They all have ``internal_batch_size`` rows, 64 without it, some of them filled up.
         seed: of every random draw.
         first_example: the number of the first example. Draws belong to an example's number: a part of a data set gets those
             that it has within the whole.
@@ -93,6 +96,7 @@ def explain(
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
         device=device,
+        compiled=compiled,
         seed=seed,
         first_example=first_example,
         show_progress=show_progress,
@@ -151,6 +155,7 @@ def _explained(
     additional_forward_args: Any = None,
     internal_batch_size: int | None = None,
     device: Any = None,
+    compiled: bool = False,
     seed: int = 0,
     first_example: int = 0,
     show_progress: bool = False,
@@ -193,6 +198,7 @@ def _explained(
             progress=spec.name if show_progress else "",
             together=False,
             devices=devices,
+            compiled=compiled,
         )
         for target, neuron in objectives
     ]

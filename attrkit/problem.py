@@ -19,7 +19,7 @@ from attrkit.choosing import Chosen, chosen
 from attrkit.coalitions import Game, Players
 from attrkit.draws import mixed
 from attrkit.errors import UsageError, UsageTypeError
-from attrkit.layers import ModuleLayer, Neuron
+from attrkit.layers import ModuleLayer, Neuron, known_again
 from attrkit.parts import Part
 from attrkit.protocols import Contribute, Runner, Tensors
 from attrkit.specs import Where
@@ -42,7 +42,7 @@ class Objective:
         """What knows it, or each part of it, again."""
         if self.neuron is not None:
             selector = self.neuron.selector
-            yield self.neuron.layer.key, selector if callable(selector) else repr(selector)
+            yield self.neuron.layer.key, known_again(selector) if callable(selector) else repr(selector)
         elif self.target.rows is None:
             yield self.target.index
         else:

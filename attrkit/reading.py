@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from types import MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -60,11 +60,23 @@ def input_names(model: Any, count: int) -> tuple[str, ...]:
     """What the model calls its first arguments; ``input_0`` and so on where it does not say."""
     root = root_of(model)
     function = model if root is None else root.forward
-    names = _parameters(function.__func__)[1:] if isinstance(function, MethodType) else _parameters(function)
+    names = _known_parameters(function.__func__)[1:] if isinstance(function, MethodType) else _known_parameters(function)
     return names[:count] if len(names) >= count else tuple(f"input_{i}" for i in range(count))
 
 
-@lru_cache(maxsize=256)
+_known: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def _known_parameters(function: Any) -> tuple[str, ...]:
+    """The names of a function's positional parameters; the function, which may hold a model, is not kept alive."""
+    try:
+        if (names := _known.get(function)) is None:
+            names = _known[function] = _parameters(function)
+    except TypeError:  # it takes no weak references, or has no hash
+        return _parameters(function)
+    return names
+
+
 def _parameters(function: Any) -> tuple[str, ...]:
     """The names of a function's positional parameters."""
     try:

@@ -31,8 +31,8 @@ class Where(StrEnum):
 
 #: Names that ``explain`` and the classes of ``attrkit.attr`` use themselves; no option of a method may take one.
 RESERVED = frozenset({
-    "additional_forward_args", "attribute_to_layer_input", "attribute_to_neuron_input", "baselines", "device", "first_example",
-    "grad_kwargs", "inputs", "internal_batch_size", "layer", "layers", "model", "neuron", "neuron_selector",
+    "additional_forward_args", "attribute_to_layer_input", "attribute_to_neuron_input", "baselines", "compiled", "device",
+    "first_example", "grad_kwargs", "inputs", "internal_batch_size", "layer", "layers", "model", "neuron", "neuron_selector",
     "perturbations_per_eval", "return_convergence_delta", "seed", "self", "show_progress", "target",
 })  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The only code that calls a model: replicas, taps, packing, executors."""
 
+from attrkit.runner.compiling import ROWS as ROWS
 from attrkit.runner.executors import Serial as Serial
 from attrkit.runner.executors import Threads as Threads
 from attrkit.runner.isolation import Forward as Forward

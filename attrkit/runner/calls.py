@@ -14,6 +14,7 @@ from attrkit.errors import ModelError, UsageTypeError, warn
 from attrkit.layers import ModuleLayer
 from attrkit.problem import Problem
 from attrkit.protocols import Tensors
+from attrkit.runner.compiling import filled
 from attrkit.runner.isolation import Forward
 from attrkit.runner.memory import ran_out
 from attrkit.runner.packing import Outcome
@@ -44,6 +45,7 @@ class Calls:
 
     _first: Forward
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
+    compiled: int = 0  # the rows of a pass by torch's compiler; 0 for none
     sizes: dict[ModuleLayer, int] = attrs.field(factory=dict)  # how many tensors each layer of the site passes on
     _warned: set[str] = attrs.field(factory=set, init=False)
     _taken: threading.local = attrs.field(factory=threading.local, init=False)
@@ -76,21 +78,33 @@ class Calls:
                 del self._taken.forward
 
     def call(
-        self, problem: Problem, inputs: Tensors, copies: int, part: slice, taps: Iterable[Tap] = (), stop: Iterable[Tap] = ()
+        self,
+        problem: Problem,
+        inputs: Tensors,
+        copies: int,
+        part: slice,
+        taps: Iterable[Tap] = (),
+        stop: Iterable[Tap] = (),
+        *,
+        bare: bool = False,
     ) -> Any:
-        """The model's output; None where the pass ends early, after the taps ``stop``, as far as that is known to be safe."""
+        """The model's output; None where the pass ends early, after the taps ``stop``, as far as that is known to be safe.
+
+        ``bare`` says that nothing looks at what is within the model, so that it may be compiled.
+        """
         args, kwargs = problem.arguments.call(inputs, copies, part)
         learnt, shapes = self.forward.learnt, self.about(problem)
         if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
             stop_after(wanted)
         try:
             if shapes in learnt.decides:
-                output = self.forward(*args, **kwargs)
+                model = self._quickest(copies * (part.stop - part.start)) if bare else self.forward
+                output = model(*args, **kwargs)
             else:
                 with Watch(inputs, (args[len(inputs) :], kwargs)) as watch:
                     output = self.forward(*args, **kwargs)
                 if watch.further_decide:
-                    learnt.further.add(_shapes(problem))
+                    learnt.further[_shapes(problem)] = True
                     shapes = self.about(problem)
                 learnt.decides[shapes] = watch.decides
         except EnoughError:
@@ -103,6 +117,12 @@ class Calls:
         for tap in taps:
             learnt.calls.setdefault((tap.layer.key, shapes), set()).add(tap.calls)
         return output
+
+    def _quickest(self, rows: int) -> Callable[..., Any]:
+        """What calls the model for so many rows: compiled, where that is wanted and possible."""
+        if not self.compiled or self.forward.compiled is None or rows > self.compiled:
+            return self.forward
+        return filled(self.forward.compiled(), rows, self.compiled)
 
     def about(self, problem: Problem) -> Any:
         """What passes are alike: all of the arguments that they may depend on, save the values of what moves."""

@@ -20,7 +20,7 @@ from attrkit.errors import UsageTypeError, warn
 from attrkit.layers import ModuleLayer
 from attrkit.runner.chance import Chance
 from attrkit.runner.learnt import Learnt
-from attrkit.runner.replica import CopyRefusedError, Lease, sharded
+from attrkit.runner.replica import CopyRefusedError, Lease, sharded, written
 from attrkit.runner.spares import Spares
 from attrkit.runner.training import in_training, sensitive, warn_of_training
 
@@ -93,6 +93,7 @@ class Forward:
     learnt: Learnt = attrs.field(factory=Learnt)  # from earlier passes, kept with the model
     device: torch.device | None = None  # where it computes; None for wherever its inputs are
     entered: Callable[[], AbstractContextManager[None]] = nullcontext  # around its use in another thread
+    compiled: Callable[[], Callable[..., Any]] | None = None  # makes its call one by torch's compiler
     spares: Spares[Forward] = attrs.field(factory=lambda: Spares([]), repr=False)  # itself among them
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -170,10 +171,10 @@ class _Replicas:
         return self._forward(lease, device)
 
     def _forward(self, lease: Lease, device: torch.device | None) -> Forward:
-        twin = lease.replica.root
-        return Forward(
-            _rebound(self.model, self.root, twin), twin, training=self.training, learnt=lease.pool.learnt, device=device
-        )
+        twin, learnt = lease.replica.root, lease.pool.learnt
+        call = _rebound(self.model, self.root, twin)
+        compiled = partial(lease.replica.compiled, call)
+        return Forward(call, twin, training=self.training, learnt=learnt, device=device, compiled=compiled)
 
     def give_back(self) -> None:
         """Keep them for the next call."""
@@ -256,9 +257,9 @@ def _guarded(root: nn.Module | None) -> Iterator[_Guard]:
                 saved.add(id(module))
                 if root is None and module.training and sensitive(module):
                     warn_of_training(type(module).__name__)
-                for buffer in module.buffers(recurse=False):
-                    stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(buffer))
-                stack.callback(_restore, module, _attributes(module), _values(module))
+                for tensor in (values := _values(module)):
+                    stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(tensor))
+                stack.callback(_restore, module, _attributes(module), values)
 
         stack.enter_context(guard.entered())
         if root is not None:
@@ -268,11 +269,12 @@ def _guarded(root: nn.Module | None) -> Iterator[_Guard]:
         yield guard
 
 
-def _values(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    return [(b, b.detach().clone()) for b in module.buffers(recurse=False)]
+def _values(module: nn.Module) -> dict[Tensor, Tensor]:
+    """What a forward pass may write into, and copies of that."""
+    return {t: t.detach().clone() for t in (*module.buffers(recurse=False), *written([module]))}
 
 
-def _restore(module: nn.Module, attributes: dict[str, tuple[Any, Any]], values: list[tuple[Tensor, Tensor]]) -> None:
+def _restore(module: nn.Module, attributes: dict[str, tuple[Any, Any]], values: dict[Tensor, Tensor]) -> None:
     fields = vars(module)
     for name in fields.keys() - attributes.keys():
         del fields[name]
@@ -285,9 +287,9 @@ def _restore(module: nn.Module, attributes: dict[str, tuple[Any, Any]], values: 
             value.clear()
             value.update(copied)
     with torch.no_grad():
-        for buffer, value in values:
-            if not torch.equal(buffer, value):
-                buffer.copy_(value)
+        for tensor, value in values.items():
+            if not torch.equal(tensor, value):
+                tensor.copy_(value)
 
 
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:

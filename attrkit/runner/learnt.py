@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import attrs
 
 from attrkit.runner.sizing import Sizing
+
+Value = TypeVar("Value")
+_MOST = 2048  # entries of each kind: layers of a large model times some shapes
+
+
+class Recent(dict[Any, Value]):
+    """What was learnt last; of a model that sees ever new shapes, what was learnt long ago is forgotten."""
+
+    def __setitem__(self, key: Any, value: Value) -> None:
+        super().__setitem__(key, value)
+        while len(self) > _MOST:
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
+                del self[next(iter(self))]
+
+    def setdefault(self, key: Any, default: Value) -> Value:  # type: ignore[override]
+        """What is known of a key; ``default`` from now on where nothing is."""
+        found = super().setdefault(key, default)
+        if len(self) > _MOST:
+            self[key] = found  # which forgets others
+        return found
 
 
 @attrs.define
@@ -43,9 +64,9 @@ class Learnt:
     """
 
     lockstep: bool = False
-    sizes: dict[Any, Sizing] = attrs.field(factory=dict)
-    habits: dict[Any, Habit] = attrs.field(factory=dict)
-    calls: dict[Any, set[int]] = attrs.field(factory=dict)
-    further: set[Any] = attrs.field(factory=set)  # of what passes the further arguments' values decide something too
-    decides: dict[Any, bool] = attrs.field(factory=dict)  # whether values of the inputs decide what a pass does
-    races: dict[Any, Race] = attrs.field(factory=dict)
+    sizes: Recent[Sizing] = attrs.field(factory=Recent)
+    habits: Recent[Habit] = attrs.field(factory=Recent)
+    calls: Recent[set[int]] = attrs.field(factory=Recent)
+    further: Recent[bool] = attrs.field(factory=Recent)  # passes in which further arguments' values decide something too
+    decides: Recent[bool] = attrs.field(factory=Recent)  # whether values of the inputs decide what a pass does
+    races: Recent[Race] = attrs.field(factory=Recent)

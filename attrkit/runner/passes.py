@@ -66,7 +66,8 @@ class Passes(Calls):
             inputs = self._replacing(problem, tensors, copies, part, stack)[1] if problem.layers else tensors
             neurons = self._neurons(problem, stack)
             inputs = inputs if fresh and not problem.layers else tuple(t.clone() for t in inputs)
-            output = self.call(problem, inputs, copies, part, neurons, stop=() if problem.through else neurons)
+            stop = () if problem.through else neurons
+            output = self.call(problem, inputs, copies, part, neurons, stop, bare=not (problem.layers or neurons))
             return Outcome(self._objective(problem, output, neurons, copies, part))
 
     @where_it_computes
@@ -167,7 +168,8 @@ class Passes(Calls):
         """The objective, what ``taps`` captured, and the taps of neurons; ``whole`` forbids to stop after these."""
         neurons = self._neurons(problem, stack)
         stop = () if whole or problem.through else neurons
-        output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop=stop)
+        bare = not (whole or taps or neurons)
+        output = self.call(problem, inputs, copies, part, [*taps, *neurons], stop, bare=bare)
         if problem.unsure:
             taps = _that_saw(taps)
             problem.layers, problem.unsure = tuple(tap.layer for tap in taps), False

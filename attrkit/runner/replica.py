@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,18 +30,27 @@ class CopyRefusedError(Exception):
 class Replica:
     """A copy of the module tree, not tracked. It shares the storage of parameters, unless it is on another ``device``.
 
-    What is not shared, buffers at least, is refreshed at every use.
+    What is not shared, buffers at least, is refreshed at every use; ``apart`` are the numbers of parameters among that.
     """
 
     root: nn.Module
     device: torch.device | None  # None for where the original is
-    _copies: list[Tensor]  # of buffers and plain tensors, in the order of a census, and of parameters on another device
+    _copies: list[Tensor]  # of buffers and plain tensors, in the order of a census, and of parameters
+    _apart: list[int]
     _glance: Glance
+    _compiled: Callable[..., Any] | None = None
+
+    def compiled(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``call``, which calls it, by torch's compiler."""
+        if self._compiled is None:
+            self._compiled = torch.compile(call, dynamic=False)
+        return self._compiled
 
     def refresh(self, original: nn.Module, now: list[Tensor]) -> None:
         """Take over the original's current values; ``now`` are those of its buffers and plain tensors."""
-        if self.device is not None:
-            now = [*now, *original.parameters()]
+        if self._apart:
+            parameters = list(original.parameters())
+            now = [*now, *(parameters[i] for i in self._apart)]
         if self._copies:
             with torch.no_grad():
                 torch._foreach_copy_(self._copies, now)  # pyright: ignore[reportPrivateImportUsage]
@@ -84,14 +94,14 @@ def sharded(root: nn.Module) -> bool:
     )
 
 
-def _alias(parameter: nn.Parameter, device: torch.device | None = None) -> Tensor:
+def _alias(parameter: nn.Parameter, device: torch.device | None = None, *, copied: bool = False) -> Tensor:
     """The same storage, or a copy on another device, as a tensor that records no gradient, of the same class.
 
     It counts its own versions: a step of an optimizer in another thread must not break a backward pass here, nor the reverse.
     """
     if torch.nn.parameter.is_lazy(parameter):
         raise UsageError("model has parameters without values (a lazy module); run it once on an example before explaining it")
-    bare = parameter.data if device is None else parameter.data.to(device)
+    bare = parameter.data.to(device or parameter.device, copy=True) if copied else parameter.data
     if type(parameter) is nn.Parameter:
         return nn.Parameter(bare, requires_grad=False)
     alias = torch.Tensor._make_subclass(type(parameter), bare, require_grad=False)
@@ -99,11 +109,18 @@ def _alias(parameter: nn.Parameter, device: torch.device | None = None) -> Tenso
     return alias
 
 
+def written(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """The parameters into which forward passes write: tables of embeddings whose rows have a largest norm."""
+    tables = (m for m in modules if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm is not None)
+    return [table.weight for table in tables]
+
+
 def _copied(census: Census, device: torch.device | None) -> Replica:
     root = census.root
     if census.leads_back():
         raise CopyRefusedError("a hook or a function attribute refers to the model's own modules")
-    memo: dict[int, Any] = {key: _alias(p, device) for key, p in census.parameters.items()}
+    own = set(map(id, census.parameters.values() if device is not None else written(census.modules.values())))
+    memo: dict[int, Any] = {key: _alias(p, device, copied=key in own) for key, p in census.parameters.items()}
     memo |= {key: t.detach().to(device or t.device, copy=True) for key, t in (census.buffers | census.tensors).items()}
     try:
         twin = copy.deepcopy(root, memo)
@@ -111,13 +128,15 @@ def _copied(census: Census, device: torch.device | None) -> Replica:
         raise CopyRefusedError(f"copying it raised {type(error).__name__}: {error}") from error
     shared = {id(m) for m in twin.modules()} & census.modules.keys()
     pairs = zip(twin.parameters(), root.parameters(), strict=True)
-    if shared or any((t.data_ptr() == p.data_ptr()) is not (device is None) for t, p in pairs if p.numel()):
+    if shared or any((t.data_ptr() == p.data_ptr()) is (id(p) in own) for t, p in pairs if p.numel()):
         raise CopyRefusedError("its copy is not independent, or does not share its parameters")
     found = Census(twin)
     copies = [*found.buffers.values(), *found.tensors.values()]
     if [t.shape for t in copies] != [t.shape for t in (*census.buffers.values(), *census.tensors.values())]:
         raise CopyRefusedError("its copy holds other tensors")
-    return Replica(twin, device, copies if device is None else [*copies, *twin.parameters()], Glance.of(found))
+    apart = [i for i, p in enumerate(root.parameters()) if id(p) in own]
+    parameters = list(twin.parameters())
+    return Replica(twin, device, [*copies, *(parameters[i] for i in apart)], apart, Glance.of(found))
 
 
 def _elsewhere(root: nn.Module, device: torch.device | None) -> torch.device | None:

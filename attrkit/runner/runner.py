@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 import attrs
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from attrkit.completeness import ends, gaps
 from attrkit.errors import AttrkitError, RulesetError, UsageError, warn
@@ -26,6 +25,7 @@ from attrkit.runner.learnt import Habit
 from attrkit.runner.packing import Evaluate, Outcome, Pack, Packing, Point, together
 from attrkit.runner.passes import Passes
 from attrkit.runner.path import interpolated, weighted
+from attrkit.runner.progress import Bar
 from attrkit.runner.queues import Block, Blocks, Listed, Queue
 from attrkit.runner.sizing import Sizing
 from attrkit.runner.spares import Surroundings
@@ -99,7 +99,7 @@ class Runner:
         self._check_moved(problem)
         ways = self._value_ways(problem, fresh=True)
         packing: Packing[Tensors] = self._packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
-        with tqdm(desc=self.progress, total=total, file=sys.stderr) if self.progress else nullcontext() as bar:
+        with Bar(desc=self.progress, total=total, file=sys.stderr) if self.progress else nullcontext() as bar:
             for group, pack in self._packs(packing, Blocks(blocks), "value"):
                 if bar is not None:
                     bar.update(len(group))
@@ -391,6 +391,7 @@ class Runner:
         lockstep = self.passes.forward.learnt.lockstep
         if bound is None and lockstep:
             bound = max(1, n)
+        bound = self.passes.compiled or bound
         sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
         apart, whole = partial(self.passes.apart, problem), self.passes.forward.training
         return Packing(n, tuple(ways), join, sizing, habit, apart, whole, not lockstep, self._uncounted, self.passes.ran_short)
@@ -418,7 +419,7 @@ class Runner:
     def _shown(self, each: Iterator[T], total: int | None, progress: str = "") -> Iterator[T]:
         """The same, behind a progress bar where one is wanted."""
         label = progress or self.progress
-        return iter(tqdm(each, desc=label, total=total, file=sys.stderr)) if label else each
+        return iter(Bar(each, desc=label, total=total, file=sys.stderr)) if label else each
 
     def _counted(self, packs: Iterator[Pack[Point]], kind: str, examples: int) -> Iterator[Pack[Point]]:
         for group, pack in packs:

@@ -5,15 +5,24 @@ A snapshot is a flat dictionary from a place's name to what is there.
 
 from __future__ import annotations
 
+import gc
+import os
 import random
-from collections.abc import Iterable, Iterator
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
+
+#: Where classes are from whose objects are not looked into.
+_SEALED = {"builtins", "functools", "logging", "threading", "_thread", "weakref", "enum", "torch"}
 
 
 class Bits:
@@ -51,7 +60,46 @@ class Same:
         return f"<{type(self.value).__name__}>"
 
 
-def _tensor(place: str, tensor: Tensor, into: dict[str, Any]) -> None:
+class Started:
+    """Threads that run; equal to others if none of those was started since."""
+
+    def __init__(self) -> None:
+        self.threads = set(threading.enumerate())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Started) and other.threads <= self.threads
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return ", ".join(sorted(thread.name for thread in self.threads))
+
+
+class Names:
+    """Which objects a namespace holds under which names."""
+
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        self.held = dict(namespace)
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Names) and self.held.keys() == other.held.keys()
+        return same and all(value is other.held[name] for name, value in self.held.items())  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "<names>"
+
+
+class Snapshot(dict[str, Any]):
+    """What is at each place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: set[int] = set()  # objects that were looked into; ``Same`` keeps them alive
+
+
+def _tensor(place: str, tensor: Tensor, into: Snapshot) -> None:
     into[place] = Same(tensor)
     into[f"{place}.values"] = Bits(tensor)
     into[f"{place}.shape"] = (tensor.shape, tensor.dtype, tensor.device, tensor.layout)
@@ -68,7 +116,7 @@ def _tensor(place: str, tensor: Tensor, into: dict[str, Any]) -> None:
         _record(f"{place}.grad", tensor.grad, into)
 
 
-def _record(place: str, value: Any, into: dict[str, Any]) -> None:
+def _record(place: str, value: Any, into: Snapshot) -> None:
     """What is at ``place``, and in the containers there."""
     if isinstance(value, torch.Tensor):
         _tensor(place, value, into)
@@ -82,16 +130,31 @@ def _record(place: str, value: Any, into: dict[str, Any]) -> None:
         into[place] = (Same(value), len(value))
         for i, item in enumerate(value):
             _record(f"{place}[{i}]", item, into)
-    elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        into[place] = repr(value)
     elif isinstance(value, set | frozenset):
         into[place] = (Same(value), frozenset(map(id, value)))
+    elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        into[place] = repr(value)
     else:
-        into[place] = Same(value)
+        _object(place, value, into)
 
 
-def _model(model: nn.Module, into: dict[str, Any]) -> None:
+def _object(place: str, value: Any, into: Snapshot) -> None:
+    """An object, and what can change in it: attributes, as of a configuration, numbers or a state."""
+    into[place] = Same(value)
+    if isinstance(value, torch.Generator):
+        into[f"{place}.state"] = Bits(value.get_state())
+    elif isinstance(value, np.ndarray):
+        into[f"{place}.values"] = value.tobytes()
+    elif type(value).__module__ not in _SEALED and id(value) not in into.met:
+        into.met.add(id(value))
+        for name, item in getattr(value, "__dict__", {}).items():
+            _record(f"{place}.{name}", item, into)
+
+
+def _model(model: nn.Module, into: Snapshot) -> None:
     """Every attribute of every module by its path: hooks, parameters, buffers, flags and what the author put there."""
+    for kind in {type(module) for module in model.modules()}:
+        into[f"names of class {kind.__qualname__}"] = Names(vars(kind))
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         into[f"{prefix}__class__"] = Same(type(module))
@@ -106,7 +169,7 @@ def _model(model: nn.Module, into: dict[str, Any]) -> None:
                 _record(f"{prefix}{name}", value, into)
 
 
-def _surroundings(into: dict[str, Any]) -> None:
+def _surroundings(into: Snapshot) -> None:
     """The state of torch, numpy and Python that an explanation must not move."""
     into["torch's generator"] = Bits(torch.get_rng_state())
     if torch.cuda.is_initialized():
@@ -119,20 +182,43 @@ def _surroundings(into: dict[str, Any]) -> None:
     into["anomaly mode"] = torch.is_anomaly_enabled()
     into["default dtype"] = torch.get_default_dtype()
     into["deterministic algorithms"] = torch.are_deterministic_algorithms_enabled()
+    into["default device"] = torch.get_default_device()
+    into["threads of torch"] = torch.get_num_threads()
+    into["float32 matmul precision"] = torch.get_float32_matmul_precision()
+    into["backends' flags"] = _backends()
     into["function modes"] = torch._C._len_torch_function_stack()
     into["dispatch modes"] = torch._C._len_torch_dispatch_stack()
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # noqa: FBT003 - torch's own signature
+    into["saved tensors' hooks"] = tuple(map(Same, hooks or ()))
+    into["level of torch.func"] = torch._C._functorch.maybe_current_level() if hasattr(torch._C, "_functorch") else None
+    into["level of forward-mode derivatives"] = forward_ad._current_level
     for device in ("cpu", "cuda"):
         into[f"autocast on {device}"] = (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
     into["autocast's cache"] = torch.is_autocast_cache_enabled()
-    into["torch.nn.Module.__call__"] = Same(torch.nn.Module.__call__)
-    into["torch.nn.Module._call_impl"] = Same(torch.nn.Module._call_impl)
+    for place in (nn.Module, Tensor, torch.nn.functional):
+        into[f"names of {place.__name__}"] = Names(vars(place))
+    into["warnings' filters"] = tuple(warnings.filters)
+    into["warnings.showwarning"] = Same(warnings.showwarning)
+    into["numpy's handling of errors"] = tuple(np.geterr().items())
+    into["threads"] = Started()
+    into["profiling and tracing"] = (Same(sys.getprofile()), Same(sys.gettrace()))
+    into["limit of recursion"] = sys.getrecursionlimit()
+    into["hooks of sys"] = (Same(sys.excepthook), Same(threading.excepthook), Same(sys.stdout), Same(sys.stderr))
+    into["garbage collection"] = gc.isenabled()
+    into["environment"] = dict(os.environ)
     for name, value in vars(torch_module).items():
         if name.startswith("_global_"):
             _record(f"torch.nn.modules.module.{name}", value, into)
 
 
-def _snapshot(subjects: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _backends() -> tuple[Any, ...]:
+    cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
+    sdp = (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled())
+    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, torch.backends.mkldnn.enabled, sdp  # type: ignore[attr-defined]
+
+
+def _snapshot(subjects: Iterable[tuple[str, Any]]) -> Snapshot:
+    found = Snapshot()
     for name, subject in subjects:
         if isinstance(subject, torch.nn.Module):
             _model(subject, found)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attrkit.protocols import Tensors
 from attrkit.testing.checks.registered import check
 from attrkit.testing.models import Boom, Slow, failing, noisy, points, seeded
 from attrkit.testing.snapshots import untouched
 from attrkit.testing.subject import Subject, close
+
+_SAID = "this layer fails"
 
 
 def _delicate() -> nn.Module:
@@ -53,35 +56,68 @@ def leaves_the_model_alone(s: Subject) -> None:
         s.raw(model, x)
 
 
+class _Refusing(torch.autograd.Function):
+    """Passes a value on, and raises where its gradient would be."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 - torch's own signature
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004 - as above
+        raise Boom(_SAID)
+
+
+class _Backward(nn.Module):
+    """Raises in the backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        passed: Tensor = _Refusing.apply(x)
+        return passed
+
+
+def _broken() -> Iterator[tuple[nn.Module, str]]:
+    """Models of which each module in turn raises, and one whose backward pass does; with a layer that has its say."""
+    for place in range(5):
+        yield seeded(lambda place=place: failing(place)), "0" if place else "4"  # type: ignore[misc]
+    model = seeded()
+    model[1] = _Backward()  # type: ignore[operator]
+    yield model, "2"
+
+
+@contextmanager
+def _may_fail() -> Iterator[None]:
+    """A block that may raise what broken models raise."""
+    try:
+        yield
+    except Boom:
+        pass
+    except Exception as error:
+        if not isinstance(error.__cause__, Boom) and _SAID not in str(error):
+            raise
+
+
 @check()
 def leaves_the_model_alone_after_an_error(s: Subject) -> None:
-    """The same where the model raises, at whatever module."""
+    """The same where the model raises, at whatever module, or in its backward pass."""
     x = points(4, 5)
-    for broken in (0, 2, 4):
-        model = seeded(lambda broken=broken: failing(broken))  # type: ignore[misc]
-        with untouched(model, x):
-            try:
-                s.values(model, x, layer="1" if broken else "4")
-            except Boom:
-                continue
-            except Exception as error:
-                if not isinstance(error.__cause__, Boom) and "this layer fails" not in str(error):
-                    raise
+    for model, layer in _broken():
+        with untouched(model, x), _may_fail():
+            s.values(model, x, layer=layer)
 
 
 @check()
 def leaves_alone_what_cannot_be_copied(s: Subject) -> None:
     """The same of a model that holds something of which there is no copy, and so is run itself; also where it raises."""
     x = points(4, 5)
-    for broken in (False, True):
-        model = seeded(lambda: failing(4)) if broken else _delicate()
-        model.lock = Lock()  # type: ignore[assignment]
-        with untouched(model, x):
-            try:
-                s.raw(model, x, layer="1")
-            except Exception:
-                if not broken:
-                    raise
+    model = _delicate()
+    model.lock = Lock()  # type: ignore[assignment]
+    with untouched(model, x):
+        s.raw(model, x, layer="1")
+    for broken, layer in _broken():
+        broken.lock = Lock()  # type: ignore[assignment]
+        with untouched(broken, x), _may_fail():
+            s.raw(broken, x, layer=layer)
 
 
 @check()
@@ -108,33 +144,47 @@ def surrounding_modes_change_nothing(s: Subject) -> None:
 
 @check()
 def threads_do_not_meet(s: Subject) -> None:
-    """Two threads that explain one model get what each gets alone, and the model's own answers stay."""
+    """Two threads that explain one model get the bits that each gets alone, and so do three that use it meanwhile."""
     model = seeded(Slow)
     inputs = [points(3, 5, seed=i) for i in range(2)]
     one_by_one = {"layer": "inner.2", "internal_batch_size": 3}
     expected = [s.values(seeded(Slow), x, **one_by_one) for x in inputs]
-    with torch.no_grad():
-        answers = [model(x) for x in inputs]
+    answer = _used(model, inputs[0])
     found: dict[int, Tensors] = {}
     errors: list[Exception] = []
+    wrong: list[Tensor] = []
+    done = Event()
 
-    def work(i: int) -> None:
+    def explain(i: int) -> None:
         try:
             found[i] = s.values(model, inputs[i], **one_by_one)
         except Exception as error:  # noqa: BLE001 - which is for the thread that asked
             errors.append(error)
 
-    threads = [Thread(target=work, args=(i,)) for i in range(2)]
-    for thread in threads:
+    def use() -> None:
+        while not wrong and not done.is_set():
+            wrong.extend(a for a, b in zip(_used(model, inputs[0]), answer, strict=True) if not torch.equal(a, b))
+
+    explaining, using = [Thread(target=explain, args=(i,)) for i in range(2)], [Thread(target=use) for _ in range(3)]
+    for thread in (*using, *explaining):
         thread.start()
-    with torch.no_grad():
-        assert all(torch.equal(model(x), answer) for x, answer in zip(inputs, answers, strict=True)), "the model's own answers"
-    for thread in threads:
+    for thread in explaining:
+        thread.join()
+    done.set()
+    for thread in using:
         thread.join()
     if errors:
         raise errors[0]
+    assert not wrong, "what the model says to others, or its gradient, changed meanwhile"
     for i, values in enumerate(expected):
         close(found[i], values)
+        assert all(map(torch.equal, found[i], values)), "another thread changed the last bits"
+
+
+def _used(model: nn.Module, x: Tensor) -> Tensors:
+    """What a thread that trains or asks a model sees of it: its output, and the gradient of a weight."""
+    output = model(x)
+    return output.detach(), *torch.autograd.grad(output.sum(), next(model.parameters()))
 
 
 @check()
