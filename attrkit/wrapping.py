@@ -237,7 +237,7 @@ def _promised(name: str, wrapper: WrapperSpec, inners: tuple[MethodSpec, ...]) -
     }
 
 
-def _costs(wrapper: WrapperSpec, inners: tuple[MethodSpec, ...], addresses: Addresses) -> dict[str, str]:
+def _costs(wrapper: WrapperSpec, inners: tuple[MethodSpec, ...], addresses: Addresses) -> dict[str, Any]:
     """Passes of all runs of all methods, and the one that tells a layer's value."""
 
     def total(costs: Iterable[str]) -> str:

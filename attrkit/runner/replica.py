@@ -43,7 +43,10 @@ class Replica:
     def compiled(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``call``, which calls it, by torch's compiler."""
         if self._compiled is None:
+            pristine = self.pristine()
             self._compiled = torch.compile(call, dynamic=False)
+            if pristine:  # but for what that leaves on it
+                self._glance = Glance.of(Census(self.root))
         return self._compiled
 
     def refresh(self, original: nn.Module, now: list[Tensor]) -> None:

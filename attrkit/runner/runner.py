@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -18,17 +18,13 @@ from attrkit.completeness import ends, gaps
 from attrkit.errors import AttrkitError, RulesetError, UsageError, warn
 from attrkit.problem import Inner, Objective, Problem
 from attrkit.propagation import Rewriter, Row, bound
-from attrkit.protocols import Contribute, Executor, Result, Tensors, Work
+from attrkit.protocols import Contribute, Tensors
 from attrkit.runner.derivatives import check_floating
-from attrkit.runner.executors import Serial
-from attrkit.runner.learnt import Habit
-from attrkit.runner.packing import Evaluate, Outcome, Pack, Packing, Point, together
-from attrkit.runner.passes import Passes
+from attrkit.runner.packing import Evaluate, Outcome, Packing
 from attrkit.runner.path import interpolated, weighted
 from attrkit.runner.progress import Bar
-from attrkit.runner.queues import Block, Blocks, Listed, Queue
-from attrkit.runner.sizing import Sizing
-from attrkit.runner.spares import Surroundings
+from attrkit.runner.queues import Block, Blocks, Listed
+from attrkit.runner.streams import Streams
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import Target, output_tensor
 
@@ -48,49 +44,27 @@ class Fit:
     unused: tuple[str, ...]
 
 
-#: What one point costs, by the kind of pass.
-_PASSES = {
-    "site": ("forward",),
-    "value": ("forward",),
-    "gradient": ("forward", "backward"),
-    "gradient along": ("forward", "backward"),
-    "tangent": ("forward", "backward"),
-    "relevance": ("forward", "backward"),
-    "multiplier": ("forward", "forward", "backward"),
-}
-
-
 @attrs.define
-class Runner:
+class Runner(Streams):
     """Runs one attribution. Implements the Runner protocol.
 
-    ``rows`` bounds the rows of one forward pass (None leaves that to attrkit); ``replicas`` are how many pieces of work run at
-    once by ``executor``; ``progress`` is what a progress bar on stderr is
-    called, empty for none; ``report`` says after a propagation what governed each operation. ``counts`` are the forward and
-    backward passes so far, over a batch of ``batch`` examples: one over k points counts k.
+    ``report`` says after a propagation what governed each operation.
     """
 
-    passes: Passes
-    batch: int
-    rows: int | None = None
-    replicas: int = 1
-    executor: Executor = attrs.field(factory=Serial)
-    progress: str = ""
     report: tuple[Row, ...] = ()
-    counts: Counter[str] = attrs.field(factory=Counter)  # in examples
     adds_up: bool = True  # whether what was propagated is relevance, which adds up to the objective
     gaps: list[Tensor] | None = None  # the convergence delta of each sample of a wrapped method; None where nobody asks
 
     def sites(self, problem: Problem, inputs: Iterable[Tensors]) -> Iterator[tuple[Tensor | None, Tensors]]:
         """The objective, where the problem is interested in it, and the site's value for each value of the inputs."""
         self._settle(problem)
-        found = self._stream(problem, inputs, "site", [partial(self.passes.site, problem)])
+        found = self.stream(problem, inputs, "site", [partial(self.passes.site, problem)])
         return ((o.value if problem.keeps_outputs else None, o.at) for o in found)
 
     def values(self, problem: Problem, points: Iterable[Tensors], *, total: int | None = None) -> Iterator[Tensor]:
         """The objective at each value of the site."""
         self._check_moved(problem)
-        return (outcome.value for outcome in self._stream(problem, points, "value", self._value_ways(problem), total))
+        return (outcome.value for outcome in self.stream(problem, points, "value", self._value_ways(problem), total))
 
     def values_of(
         self, problem: Problem, blocks: Iterable[Tensors], build: Callable[[Tensors], Tensors], *, total: int | None = None
@@ -98,9 +72,9 @@ class Runner:
         """The objective at points that are built from rows of tensors as their turn comes, those of a pass together."""
         self._check_moved(problem)
         ways = self._value_ways(problem, fresh=True)
-        packing: Packing[Tensors] = self._packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
+        packing: Packing[Tensors] = self.packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
         with Bar(desc=self.progress, total=total, file=sys.stderr) if self.progress else nullcontext() as bar:
-            for group, pack in self._packs(packing, Blocks(blocks), "value"):
+            for group, pack in self.packs(packing, Blocks(blocks), "value"):
                 if bar is not None:
                     bar.update(len(group))
                 yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
@@ -121,7 +95,7 @@ class Runner:
         if not moving_inputs:
             self._check_moved(problem)
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
-        return ((o.value, o.at, o.gradient) for o in self._stream(problem, points, kind, ways, total))
+        return ((o.value, o.at, o.gradient) for o in self.stream(problem, points, kind, ways, total))
 
     def _ways(self, problem: Problem, *, moving_inputs: bool) -> tuple[str, list[Evaluate]]:
         """A name for passes that take gradients, and the ways to make them for several points."""
@@ -143,9 +117,9 @@ class Runner:
         start, end = ends
         total: Tensors = ()
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
-        packing = self._packing(problem, kind, ways, partial(interpolated, start, end))
-        packs = self._packs(packing, Listed(rule), "gradient")
-        for group, pack in self._shown(packs, None):
+        packing = self.packing(problem, kind, ways, partial(interpolated, start, end))
+        packs = self.packs(packing, Listed(rule), "gradient")
+        for group, pack in self.shown(packs, None):
             if not problem.layers:
                 self._note_ends(problem, [place for place, _ in group], pack)
             added = tuple(weighted(g, [weight for _, weight in group]) for g in pack.gradient)
@@ -160,9 +134,9 @@ class Runner:
         """The site's value and the gradient there at places of a straight path of the inputs, those of a pass together."""
         self._settle(problem)
         kind, ways = self._ways(problem, moving_inputs=True)
-        packing = self._packing(problem, kind, ways, partial(interpolated, *ends))
-        packs = self._packs(packing, Listed((place, 1.0) for place in places), kind)
-        for group, pack in self._shown(packs, None):
+        packing = self.packing(problem, kind, ways, partial(interpolated, *ends))
+        packs = self.packs(packing, Listed((place, 1.0) for place in places), kind)
+        for group, pack in self.shown(packs, None):
             at, gradient = (tuple(t.unflatten(0, (len(group), -1)) for t in part) for part in (pack.at, pack.gradient))
             yield at, gradient
 
@@ -181,7 +155,7 @@ class Runner:
         if len(problem.layers) > 1:  # above a layer the derivative goes no further
             raise ApartError
         way = partial(self.passes.tangent, problem)
-        return ((o.at, o.gradient) for o in self._stream(problem, points, "tangent", [way], total))
+        return ((o.at, o.gradient) for o in self.stream(problem, points, "tangent", [way], total))
 
     def attributions(
         self,
@@ -219,7 +193,7 @@ class Runner:
         bound = None if most is None else most * max(1, n)
         try:
             kind = f"attributions {_label(inner)}"
-            for outcome in self._stream(problem, numbered(), kind, [evaluate], total, bound, progress):
+            for outcome in self.stream(problem, numbered(), kind, [evaluate], total, bound, progress):
                 if wanted is not None:
                     wanted.append(outcome.value)
                 yield outcome.at
@@ -323,7 +297,7 @@ class Runner:
             return self.passes.propagated(problem, tensors, copies, part, rules=own)
 
         kind = "multiplier" if rules.binding.carries == "multiplier" else "relevance"
-        return self._stream(problem, points, kind, [way], total)
+        return self.stream(problem, points, kind, [way], total)
 
     def _concluded(self, rules: Rewriter) -> None:
         """Report what governed each operation, and warn of entries that governed none."""
@@ -362,92 +336,6 @@ class Runner:
     def _unused(self, rules: Rewriter) -> tuple[str, ...]:
         root = self.passes.forward.root
         return tuple(rules.binding.unused([(path, type(m)) for path, m in root.named_modules()] if root else []))
-
-    def _stream(
-        self,
-        problem: Problem,
-        points: Iterable[Tensors],
-        kind: str,
-        ways: Sequence[Evaluate],
-        total: int | None = None,
-        bound: int | None = None,
-        progress: str = "",
-    ) -> Iterator[Outcome]:
-        packing = self._packing(problem, kind, ways, together, bound)
-        packs = self._packs(packing, Listed(points), kind)
-        outcomes = (outcome for group, pack in packs for outcome in pack.split(len(group)))
-        return self._shown(outcomes, total, progress)
-
-    def _packing(
-        self,
-        problem: Problem,
-        kind: str,
-        ways: Sequence[Evaluate],
-        join: Callable[[Sequence[Point]], Tensors],
-        bound: int | None = None,
-    ) -> Packing[Point]:
-        n, habit = len(problem.arguments), self._habit(problem, kind)
-        bound = self.rows if kind in _PASSES else bound
-        lockstep = self.passes.forward.learnt.lockstep
-        if bound is None and lockstep:
-            bound = max(1, n)
-        bound = self.passes.compiled or bound
-        sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
-        apart, whole = partial(self.passes.apart, problem), self.passes.forward.training
-        return Packing(n, tuple(ways), join, sizing, habit, apart, whole, not lockstep, self._uncounted, self.passes.ran_short)
-
-    def _packs(self, packing: Packing[Point], points: Queue[Point], kind: str) -> Iterator[Pack[Point]]:
-        """Points that shared a pass, and their outcomes, in order and counted.
-
-        What another method makes of them has pieces of work of its own, which the executor gets; and what a piece of work asks
-        for itself belongs to it.
-        """
-        if kind not in _PASSES:
-            return packing.packs(points, Serial())
-        alone = self.passes.within or self.passes.forward.training or isinstance(self.executor, Serial)
-        surroundings = None if alone else Surroundings.here()
-
-        def around(do: Callable[[Work], Result]) -> Callable[[Work], Result]:
-            def taken(work: Work) -> Result:
-                with self.passes.taking():
-                    return do(work)
-
-            return taken if surroundings is None else surroundings.carried(taken)
-
-        return self._counted(packing.packs(points, Serial() if alone else self.executor, around), kind, packing.n)
-
-    def _shown(self, each: Iterator[T], total: int | None, progress: str = "") -> Iterator[T]:
-        """The same, behind a progress bar where one is wanted."""
-        label = progress or self.progress
-        return iter(Bar(each, desc=label, total=total, file=sys.stderr)) if label else each
-
-    def _counted(self, packs: Iterator[Pack[Point]], kind: str, examples: int) -> Iterator[Pack[Point]]:
-        for group, pack in packs:
-            for each in _PASSES[kind]:
-                self.counts[each] += examples * len(group)
-            yield group, pack
-
-    @contextmanager
-    def _uncounted(self) -> Iterator[None]:
-        before = Counter(self.counts)
-        yield
-        self.counts.clear()
-        self.counts.update(before)
-
-    def passes_run(self, kind: str) -> int:
-        """How many forward or backward passes over the batch were run, the last one perhaps over a part of it."""
-        return -(-self.counts[kind] // self.batch) if self.batch else 0
-
-    def _habit(self, problem: Problem, kind: str) -> Habit:
-        """What was learnt of passes like these: their size by shape, how they are shared by what they are for too."""
-        learnt, tensors = self.passes.forward.learnt, problem.inputs
-        site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
-        about = (kind, site, self.replicas, self.passes.forward.device, tuple((t.shape, t.dtype, t.device) for t in tensors))
-        first = -(-len(problem.arguments) // self.replicas)  # so that there is something for each
-        sizing = learnt.sizes.setdefault(about, Sizing(first, None, self.passes.forward.device or tensors[0].device))
-        objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
-        aims = frozenset(key for objective in objectives for key in objective.aims())
-        return learnt.habits.setdefault((about, self.passes.about(problem), aims), Habit(sizing))
 
 
 def _label(inner: Inner) -> str:

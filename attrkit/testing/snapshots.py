@@ -12,7 +12,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
+
+with suppress(ImportError):
+    import_module("sympy")  # which torch imports when it first needs it, and which adds a filter of warnings
 
 #: Where classes are from whose objects are not looked into.
 _SEALED = {"builtins", "functools", "logging", "threading", "_thread", "weakref", "enum", "torch"}
@@ -205,7 +209,8 @@ def _surroundings(into: Snapshot) -> None:
     into["limit of recursion"] = sys.getrecursionlimit()
     into["hooks of sys"] = (Same(sys.excepthook), Same(threading.excepthook), Same(sys.stdout), Same(sys.stderr))
     into["garbage collection"] = gc.isenabled()
-    into["environment"] = dict(os.environ)
+    own = "TORCHINDUCTOR_"  # torch sets these when its compiler is imported
+    into["environment"] = {k: v for k, v in os.environ.items() if not k.startswith(own)}
     for name, value in vars(torch_module).items():
         if name.startswith("_global_"):
             _record(f"torch.nn.modules.module.{name}", value, into)
@@ -214,7 +219,7 @@ def _surroundings(into: Snapshot) -> None:
 def _backends() -> tuple[Any, ...]:
     cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
     sdp = (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled(), cuda.cudnn_sdp_enabled())
-    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, torch.backends.mkldnn.enabled, sdp  # type: ignore[attr-defined]
+    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, torch.backends.mkldnn.enabled, sdp
 
 
 def _snapshot(subjects: Iterable[tuple[str, Any]]) -> Snapshot:
