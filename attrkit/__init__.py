@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from attrkit.parts import segmenter as segmenter
     from attrkit.parts import surrogate as surrogate
     from attrkit.problem import Problem as Problem
+    from attrkit.propagation.operations import Operation as Operation
     from attrkit.specs import Deprecation as Deprecation
     from attrkit.specs import MethodSpec as MethodSpec
     from attrkit.specs import RulesetSource as RulesetSource
@@ -59,6 +60,7 @@ _HOMES = {
     "JobResult": "jobs",
     "MethodSpec": "specs",
     "NO_FEATURE": "coalitions",
+    "Operation": "propagation.operations",
     "PlacementSpec": "parts",
     "Players": "coalitions",
     "Problem": "problem",
@@ -101,6 +103,7 @@ __all__ = [
     "Game",
     "JobResult",
     "MethodSpec",
+    "Operation",
     "PlacementSpec",
     "Players",
     "Problem",

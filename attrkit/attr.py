@@ -9,9 +9,15 @@ from attrkit.bases import LayerAttribution as LayerAttribution
 from attrkit.bases import NeuronAttribution as NeuronAttribution
 from attrkit.bases import PerturbationAttribution as PerturbationAttribution
 
+_BASES = [name for name in globals() if name.endswith("Attribution")]
+
 
 def __getattr__(name: str) -> Any:
-    """A class by its name, made when it is first used."""
+    """A class by its name, made when it is first used; ``__all__`` are the names of all."""
+    if name == "__all__":
+        from attrkit.facade import class_names
+
+        return sorted({*_BASES, *class_names()})
     if not name[:1].isupper():
         raise AttributeError(f"module 'attrkit.attr' has no attribute {name!r}")
     from attrkit.facade import find_class

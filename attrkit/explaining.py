@@ -57,8 +57,8 @@ def explain(
         method: a method's name (``attrkit methods`` lists them), or its declaration.
         target: which output: an int, a tuple of indices, one of these per example in a list, an integer tensor, or
             ``"predicted"`` for each example's largest output; None where the model returns one number per example.
-        baselines: what to compare with: a number, a tensor like the input or like one example of it, or a tuple of these;
-            for methods with ``baseline_at="site"`` and a layer, a value of that layer.
+        baselines: what to compare with: a number, a tensor like the input, or like one example of it (shape ``(1, ...)``), or a
+            tuple of these; for methods with ``baseline_at="site"`` and a layer, a value of that layer.
         layer: attribute to this layer (a module, its dotted path, or ``Call(module, 2)`` or ``"path@2"`` for one call of a
             module that runs several times), or to each of several, instead of the inputs.
         layers: attribute to every layer whose path matches this glob, or one of these, that runs and passes on real numbers;

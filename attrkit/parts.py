@@ -122,7 +122,12 @@ class PlacementSpec(PartSpec):
     It has a worker, ``work.worker()``, do each of ``work.shards``, in whatever process or on whatever machine, and yields the
     :class:`~attrkit.ShardDone` of each as it comes. A shard whose worker was lost goes back to ``work.queue()``. Workers share
     the job's output folder, and nothing else.
+
+    Attributes:
+        shares: whether each call does its share of the work, and other processes that run the job the rest.
     """
+
+    shares: bool = attrs.field(default=False, kw_only=True)
 
     takes: ClassVar[tuple[str, ...]] = ("work",)
 

@@ -329,8 +329,17 @@ class Problem:
         return value, gradient
 
     def propagate(self, ruleset: Any, parameters: Mapping[str, Any] | None = None) -> tuple[Tensor, Tensors]:
-        """The objective, and its relevance at the site, with the operations' backward passes replaced by rules."""
-        return self.runner.propagate(self, ruleset, parameters or {})
+        """The objective, and its relevance at the site, with the operations' backward passes replaced by rules.
+
+        Args:
+            ruleset: the name of one, its file, or its content as a mapping.
+            parameters: values for the ruleset's parameters, by name.
+
+        Raises:
+            UsageTypeError: the parameters are no mapping.
+            RulesetError: the ruleset is not valid, or does not fit the model.
+        """
+        return self.runner.propagate(self, ruleset, _named(parameters))
 
     def contributions(
         self,
@@ -344,7 +353,7 @@ class Problem:
 
         ``contribute`` makes that of the multipliers, the site's value and the value there for the reference.
         """
-        return self.runner.contributions(self, references, contribute, ruleset, parameters or {}, total=total)
+        return self.runner.contributions(self, references, contribute, ruleset, _named(parameters), total=total)
 
     def _noting(
         self,
@@ -463,6 +472,13 @@ class Problem:
         entries = len(given) if isinstance(given, list) or bool(getattr(given, "ndim", 0)) else 1
         last = max(self.example_rows.tolist(), default=0)
         return Target.of(given, max(entries, last + 1)).taken(self.example_rows)
+
+
+def _named(parameters: Any) -> Mapping[str, Any]:
+    """A ruleset's parameters as callers give them."""
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise UsageTypeError(f"parameters must be a mapping of names to values, like {{'eps': 1}}, got {parameters!r}")
+    return parameters or {}
 
 
 def _floating(x: Tensor) -> torch.dtype:

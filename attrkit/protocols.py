@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from attrkit.problem import Problem
     from attrkit.targets import Target
 
-Tensors: TypeAlias = "tuple[Tensor, ...]"
+Tensors: TypeAlias = tuple["Tensor", ...]  # not all of it in quotes: ``Tensors | None`` is evaluated at run time too
 #: What to make of multipliers, the value at the site, and the value there that it is compared with.
-Contribute: TypeAlias = "Callable[[Tensors, Tensors, Tensors], Tensors]"
+Contribute: TypeAlias = Callable[[Tensors, Tensors, Tensors], Tensors]
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
@@ -88,6 +88,32 @@ class Step(Protocol):
     def vjps(self, cotangent: Tensor, at: Sequence[Tensor] | None = None) -> Tensors: ...
     def at(self, *operands: Tensor) -> Tensor: ...
     def local(self) -> Tensor: ...
+
+
+@runtime_checkable
+class OperationCall(Protocol):
+    """One call of an operation in a forward pass, as the handler of an :class:`attrkit.Operation` sees it.
+
+    ``args`` and ``kwargs`` are those of the torch function. A handler says what the call is by returning what one of the
+    methods returns: ``unary`` an operation on one tensor; ``several`` one on several, of which two or more may depend on the
+    input; ``weighted`` a linear map, ``function(x, weight)`` with a constant weight, which rules for linear maps govern;
+    ``by_parts`` the operations that its ``parts`` compute it by; ``ungoverned`` the operation itself, reported with a reason;
+    ``run`` the operation itself, of which nothing is said. ``operands`` gives arguments by position or name, and makes them
+    what rules are about. ``own`` says for what the operation's own backward pass will do: ``"homogeneous"`` where it shares
+    relevance by contribution, ``"linear"`` where it also hands on multipliers. ``degree`` is the power with which the output
+    grows with the input.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def operands(self, *names: str) -> tuple[Any, ...]: ...
+    def unary(self, x: Any, own: Literal["", "homogeneous", "linear"] = "", degree: float = 1.0, **options: Any) -> Any: ...
+    def several(self, *operands: Tensor, own: Literal["", "homogeneous", "linear"] = "") -> Any: ...
+    def weighted(self, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Any: ...
+    def by_parts(self) -> Any: ...
+    def ungoverned(self, reason: str) -> Any: ...
+    def run(self) -> Any: ...
 
 
 @runtime_checkable

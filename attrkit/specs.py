@@ -97,7 +97,8 @@ def _rendered(annotation: Any) -> str:
         return " | ".join(map(_rendered, get_args(annotation)))
     if annotation is type(None):
         return "None"
-    return re.sub(r"(\w+\.)+(?=\w)", "", inspect.formatannotation(annotation))
+    text = re.sub(r"(\w+\.)+(?=\w)", "", inspect.formatannotation(annotation))
+    return text if get_origin(annotation) is Literal else text.replace("'", "")  # of references to what is defined later
 
 
 _SIMPLE: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None)}

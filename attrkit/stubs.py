@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -154,7 +155,10 @@ def text() -> str:
     """The whole stub."""
     classes = {name: _class(name, spec, where) for name, spec, where in _shipped()}
     classes |= {camel(spec.name): _wrapper(spec) for spec in _shipped_wrappers()}
-    return _HEAD.replace(_FURTHER, "".join(_further())) + "".join(f"\n{classes[name]}\n" for name in sorted(classes))
+    head = _HEAD.replace(_FURTHER, "".join(_further()))
+    public = sorted({*re.findall(r"import \w+ as (\w+)", head), *classes})
+    listed = "".join(f'    "{name}",\n' for name in public)
+    return f"{head}\n__all__ = [\n{listed}]\n" + "".join(f"\n{classes[name]}\n" for name in sorted(classes))
 
 
 def main() -> str | None:

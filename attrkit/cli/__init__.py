@@ -11,6 +11,7 @@ from attrkit.cli.doctor import doctor
 from attrkit.cli.explain import explain
 from attrkit.cli.failures import Settings, finished
 from attrkit.cli.methods import methods
+from attrkit.cli.parts import parts
 from attrkit.cli.plugins import plugins
 from attrkit.cli.rules import rules
 from attrkit.cli.run import run
@@ -32,7 +33,7 @@ def attrkit(context: click.Context, *, debug: bool) -> None:
         click.echo(context.get_help())
 
 
-for command in (explain, run, show, doctor, methods, rules, plugins, demo):
+for command in (explain, run, show, doctor, methods, parts, rules, plugins, demo):
     attrkit.add_command(command)
 
 

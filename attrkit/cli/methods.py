@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attrkit.cli.declared import distribution_of, options_of, show_options
 from attrkit.cli.output import emit, facts, json_option, table
 
 if TYPE_CHECKING:
-    from attrkit.specs import Declared, MethodSpec
+    from attrkit.specs import MethodSpec
     from attrkit.wrapping import WrapperSpec
 
 
@@ -38,10 +39,6 @@ def methods(name: str | None, *, as_json: bool) -> None:
         table(rows + [(n, "as METHOD", s.summary) for n, s in wrappers.items()], ("method", "where", ""))
 
 
-def _options(spec: Declared) -> list[dict[str, Any]]:
-    return [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in spec.options]
-
-
 def _described_wrapper(spec: WrapperSpec) -> dict[str, Any]:
     from attrkit.facade import camel
 
@@ -49,7 +46,7 @@ def _described_wrapper(spec: WrapperSpec) -> dict[str, Any]:
         "name": spec.usage,
         "summary": spec.summary,
         "doc": spec.doc,
-        "options": _options(spec),
+        "options": options_of(spec),
         "stochastic": spec.stochastic,
         "times": spec.times,
         "references": spec.references,
@@ -65,7 +62,7 @@ def _show_wrapper(described: dict[str, Any]) -> None:
         "references": ", ".join(described["references"]),
         "class": described["class"],
     })  # fmt: skip
-    _show_options(described)
+    show_options(described)
 
 
 def _described(spec: MethodSpec) -> dict[str, Any]:
@@ -82,7 +79,7 @@ def _described(spec: MethodSpec) -> dict[str, Any]:
         "summary": spec.summary,
         "doc": spec.doc,
         "where": sorted(spec.where),
-        "options": _options(spec),
+        "options": options_of(spec),
         "gradient": spec.gradient,
         "baseline": spec.baseline,
         "baselines_are_a_distribution": spec.distribution,
@@ -95,7 +92,7 @@ def _described(spec: MethodSpec) -> dict[str, Any]:
         "references": spec.references,
         "classes": classes,
         "deprecated": d and f"since {d.since}, gone in {d.removal}; use {d.use}",
-        "distribution": _distribution(spec),
+        "distribution": distribution_of(spec.wrapper if isinstance(spec, Wrapped) else spec),
     }
 
 
@@ -108,14 +105,6 @@ def _made_by(spec: MethodSpec) -> str:
         return f"attrkit.attr.{class_name(spec, min(spec.where))}(...)"
     inner = "" if spec.wrapper.several else _made_by(spec.inners[0])
     return inner and f"attrkit.attr.{camel(spec.wrapper.name)}({inner})"
-
-
-def _distribution(spec: MethodSpec) -> str:
-    from attrkit.registry import registry
-    from attrkit.wrapping import Wrapped
-
-    plugin = registry.origin(spec.wrapper if isinstance(spec, Wrapped) else spec)
-    return f"{plugin.dist} {plugin.version}" if plugin else "registered without a distribution"
 
 
 def _show(described: dict[str, Any]) -> None:
@@ -134,16 +123,9 @@ def _show(described: dict[str, Any]) -> None:
         "distribution": described["distribution"],
         "deprecated": described["deprecated"],
     })  # fmt: skip
-    _show_options(described)
+    show_options(described)
 
 
 def _where_baselines_are(described: dict[str, Any]) -> str:
     kind = "a distribution " if described["baselines_are_a_distribution"] else ""
     return f"{kind}at the {described['baseline_at']}"
-
-
-def _show_options(described: dict[str, Any]) -> None:
-    if described["options"]:
-        click.echo()
-        rows = [(o["name"], o["type"], repr(o["default"]), o["help"]) for o in described["options"]]
-        table(rows, ("option", "type", "default", ""))

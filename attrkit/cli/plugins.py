@@ -81,24 +81,47 @@ def new(name: str, kind: str, into: Path) -> None:
 @plugins.command()
 @click.argument("name")
 @click.option("--kind", type=click.Choice(CHECKED), help="What it is, where something else has the name too.")
+@click.option(
+    "--expect",
+    "expected",
+    multiple=True,
+    metavar="CHECK[=REASON]",
+    help="A check that is known to fail, and why; one that passes then is a failure.",
+)
 @settings.set_option
 @json_option
-def check(name: str, kind: str | None, given: Sequence[str], *, as_json: bool) -> None:
+def check(name: str, kind: str | None, expected: Sequence[str], given: Sequence[str], *, as_json: bool) -> None:
     """Check what a plugin promises, as its conformance tests do; fail if it breaks a promise."""
     from attrkit.testing.conformance import verdicts
 
     kind = kind or _kind(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # checks provoke some, and fail where one matters
-        found = [_result(verdict) for verdict in verdicts(name, settings.read(given), kind=kind)]
-    failed = [result for result in found if not result["passed"]]
+        every = list(verdicts(name, settings.read(given), kind=kind, expected=_reasons(expected)))
+    found, ok = [_result(verdict) for verdict in every], all(verdict.good for verdict in every)
     if as_json:
-        emit({"ok": not failed, "plugin": name, "kind": kind, "checks": found})
+        emit({"ok": ok, "plugin": name, "kind": kind, "checks": found})
     else:
         table([_result_row(result) for result in found], ("check", "place", "result"))
-        click.echo(f"{kind} {name}: {len(found) - len(failed)} of {len(found)} checks passed")
-    if failed:
+        for result in found:
+            if "\n" in result["message"] and result["expected"] is None:
+                click.echo(f"\n{result['check']} ({result['place']}): {result['message']}\n")
+        passed, known = sum(r["passed"] for r in found), sum(v.good and v.error is not None for v in every)
+        as_expected = f", {known} failed as expected" if known else ""
+        click.echo(f"{kind} {name}: {passed} of {len(found)} checks passed{as_expected}")
+    if not ok:
         check_failed()
+
+
+def _reasons(expected: Sequence[str]) -> dict[str, str]:
+    """The checks that are known to fail, and why. Raises UsageError where one is given twice."""
+    found: dict[str, str] = {}
+    for each in expected:
+        check, _, reason = (part.strip() for part in each.partition("="))
+        if check in found:
+            raise UsageError(f"--expect {each!r}: {check!r} is given twice; give it once")
+        found[check] = reason
+    return found
 
 
 def _kind(name: str) -> str:
@@ -124,10 +147,16 @@ def _result(verdict: Verdict) -> dict[str, Any]:
         "promise": verdict.check.summary,
         "place": verdict.place,
         "passed": verdict.error is None,
+        "expected": verdict.expected,
         "message": said,
     }
 
 
 def _result_row(result: dict[str, Any]) -> tuple[str, str, str]:
-    first = result["message"].partition("\n")[0]
-    return result["check"], result["place"], "passed" if result["passed"] else f"failed: {first}"
+    first, expected = result["message"].partition("\n")[0], result["expected"]
+    if expected is None:
+        said = "passed" if result["passed"] else f"failed: {first}"
+    else:
+        reason = f" ({expected})" if expected else ""
+        said = f"{'failed: it passed, and --expect says that it fails' if result['passed'] else 'failed as expected'}{reason}"
+    return result["check"], result["place"], said

@@ -9,9 +9,10 @@ import click
 
 from attrkit.cli import arguments, settings
 from attrkit.cli.binding import bind
+from attrkit.cli.declared import distribution_of, more_of, options_of, show_options
 from attrkit.cli.failures import check_failed
-from attrkit.cli.output import emit, json_option, note, settings_text, table
-from attrkit.errors import RulesetError
+from attrkit.cli.output import emit, facts, json_option, note, settings_text, table
+from attrkit.errors import RulesetError, UsageError
 
 if TYPE_CHECKING:
     from attrkit.propagation import Row
@@ -38,8 +39,9 @@ def rules() -> None:
 @rules.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List all rules and rulesets."""
+    """List all rules, all rulesets, and the groups of operations that they name."""
     from attrkit.registry import registry
+    from attrkit.rulesets.vocabulary import GROUPS, MEANINGS
 
     known = [
         {"name": name, "summary": spec.summary, "operations": sorted(spec.operations)}
@@ -53,19 +55,28 @@ def list_(*, as_json: bool) -> None:
             doc = f"not valid: {error.problems[0]}"
         shipped.append({"name": name, "doc": " ".join(doc.split()), "file": str(file)})
     if as_json:
-        emit({"rules": known, "rulesets": shipped})
+        groups = [{"name": name, "meaning": MEANINGS[name], "operations": sorted(GROUPS[name])} for name in GROUPS]
+        emit({"rules": known, "rulesets": shipped, "groups": groups})
         return
     table([(r["name"], ", ".join(r["operations"]), r["summary"]) for r in known], ("rule", "operations", ""))
     click.echo()
     table([(r["name"], f"{r['doc']} ({r['file']})") for r in shipped], ("ruleset", ""))
+    click.echo()
+    table([(name, f"{MEANINGS[name]}: {', '.join(sorted(each))}") for name, each in GROUPS.items()], ("group", "operations"))
 
 
 @rules.command()
-@click.argument("ruleset")
+@click.argument("ruleset", metavar="NAME")
+@click.option("--rule", is_flag=True, help="NAME is a rule, where a ruleset has that name too.")
 @_model_options
 @json_option
-def show(ruleset: str, given: Sequence[str], *, as_json: bool, **place: Any) -> None:
-    """Show a ruleset's entries; with a model, what governs each of its operations."""
+def show(ruleset: str, given: Sequence[str], *, rule: bool, as_json: bool, **place: Any) -> None:
+    """Show a ruleset's entries, or with a model what governs each of its operations; or all about one rule."""
+    if rule or _is_rule(ruleset):
+        if given or any(value is not None for value in place.values()):
+            raise UsageError(f"{ruleset!r} is a rule; --model, --set and what goes with them are for rulesets")
+        _show_rule(ruleset, as_json=as_json)
+        return
     found = _read(ruleset, settings.read(given))
     if place["model"] is None:
         _show_entries(found, as_json=as_json)
@@ -94,15 +105,24 @@ def check(file: str, given: Sequence[str], *, as_json: bool, **place: Any) -> No
             problems = [*bound.problems, *bound.notes]
     except RulesetError as error:
         problems = [*error.problems]
-    governed = [row for row in bound.rows if row.entry] if bound else []
-    counts = {"entries": len(found.entries) if found else 0, "operations": len(governed)}
+    rows = bound.rows if bound else []
+    own = [bool(row.entry) for row in rows if row.rule == "own gradient"]  # whether the fallback says so
+    governed = [row for row in rows if row.entry and row.rule != "own gradient"]
+    counts = {
+        "entries": len(found.entries) if found else 0,
+        "operations": len(governed),
+        "by_themselves": own.count(False),
+        "left_by_the_fallback": own.count(True),
+    }
     if as_json:
         emit({"ok": not problems, "problems": problems, **counts})
     elif problems:
         click.echo("\n".join(problems))
     else:
         where = f", which govern {counts['operations']} operations of {place['model']}" if bound else ""
-        click.echo(f"ok: {counts['entries']} entries{where}")
+        more = [f"{own.count(False)} more share by contribution by themselves"] if own.count(False) else []
+        more += [f"{own.count(True)} keep their own gradient by the fallback"] if own.count(True) else []
+        click.echo(f"ok: {counts['entries']} entries{where}" + (f" ({', '.join(more)})" if more else ""))
     if problems:
         check_failed()
 
@@ -129,6 +149,53 @@ def _read(source: str, parameters: dict[str, Any]) -> Ruleset:
 
     found = read_ruleset(source, registry, operations=frozenset(o.name for o in operations()))
     return settled(found, parameters) if parameters else found
+
+
+def _is_rule(name: str) -> bool:
+    """Whether a name is that of a rule, and of no ruleset or file."""
+    from pathlib import Path
+
+    from attrkit.registry import registry
+
+    if registry.ruleset(name) is not None or registry.find("rules", name) is None:
+        return False
+    return not Path(name).is_file()
+
+
+def _show_rule(name: str, *, as_json: bool) -> None:
+    from attrkit.registry import registry
+    from attrkit.rulesets.vocabulary import members
+
+    spec = registry.rule(name)
+    described = {
+        "name": spec.name,
+        "summary": spec.summary,
+        "doc": spec.doc,
+        "operations": sorted(spec.operations),
+        "options": options_of(spec),
+        "carries": spec.carries,
+        "returns": "depends on its options" if callable(spec.returns) else spec.returns,
+        "conserves": spec.conserves,
+        "references": spec.references,
+        "distribution": distribution_of(spec),
+    }
+    if as_json:
+        emit(described)
+        return
+    click.echo(f"{spec.name}: {spec.summary}\n")
+    if more := more_of(spec.doc):
+        click.echo(click.wrap_text(more, 100) + "\n")
+    each = sorted(members(spec.operations))
+    named = ", ".join(described["operations"])
+    facts({
+        "operations": named if each == described["operations"] else f"{named}: {', '.join(each)}",
+        "carries": spec.carries,
+        "returns": described["returns"],
+        "conserves": {"no": "no", "yes": "relevance", "without_bias": "relevance, where nothing is added"}[spec.conserves],
+        "references": ", ".join(spec.references),
+        "distribution": described["distribution"],
+    })  # fmt: skip
+    show_options(described)
 
 
 def _settled(ruleset: Ruleset) -> Ruleset:

@@ -50,6 +50,8 @@ def run(
         raise
     if first or result.errors:
         _report(result, as_json=as_json)
+    if first and not (result.done or result.errors):
+        note("other processes that run this job do the rest")
     if result.errors or (strict and result.failed) or (result.done and result.failed and not result.rows):
         check_failed()
 
@@ -88,9 +90,12 @@ def _report(result: JobResult, *, as_json: bool) -> None:
     click.echo(f"{result.folder}: {there} of {result.shards} shards, {result.rows} rows")
     if result.failed:
         first = result.failed[0]
-        where = "_failed.jsonl lists them" if result.done else "_commits/ lists them"
-        note(f"{len(result.failed)} rows have no attributions ({where}); the first is row {first['row']}: {first['error']}")
+        where = "see _failed.jsonl" if result.done else "see _commits/"
+        have = "row has" if len(result.failed) == 1 else "rows have"
+        note(f"{len(result.failed)} {have} no attributions ({where}); the first is row {first['row']}: {first['error']}")
     for shard, error in list(result.errors.items())[:_SHOWN]:
         note(f"shard {shard}: {error}")
     if len(result.errors) > _SHOWN:
         note(f"and {len(result.errors) - _SHOWN} more shards that failed")
+    if result.errors and (left := result.shards - there - len(result.errors)):
+        note(f"the job ended there; shards still to be done: {left}")

@@ -56,6 +56,22 @@ KINDS = {
         "The replacement $name, a plugin for attrkit.",
         '`attrkit.explain(model, inputs, "feature_ablation", target=0, replacement="$name")` uses it.',
     ),
+    "segmenter": Kind(
+        "The segmenter $name, a plugin for attrkit.",
+        '`attrkit.explain(model, inputs, "feature_ablation", target=0, feature_mask="$name")` uses it.',
+    ),
+    "design": Kind(
+        "The design $name, a plugin for attrkit: which coalitions of features are asked for.",
+        '`attrkit.explain(model, inputs, "lime", target=0, design="$name")` uses it.',
+    ),
+    "estimator": Kind(
+        "The estimator $name, a plugin for attrkit: from values of coalitions to scores.",
+        '`attrkit.explain(model, inputs, "kernel_shap", target=0, estimator="$name")` uses it.',
+    ),
+    "surrogate": Kind(
+        "The surrogate $name, a plugin for attrkit: a model that is fitted to values of coalitions.",
+        '`attrkit.explain(model, inputs, "lime", target=0, surrogate="$name")` uses it.',
+    ),
     "executor": Kind(
         "The executor $name, a plugin for attrkit.",
         "Every run uses it where it is installed; `ATTRKIT_BLOCK=$name` leaves it out.",

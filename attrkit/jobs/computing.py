@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import shorten
@@ -15,40 +16,26 @@ from torch import Tensor, nn
 
 from attrkit.errors import AttrkitError, AttrkitWarning, MissingExtra, PluginUnavailable, UnknownName, UsageError
 from attrkit.explaining import explain, fingerprint
-from attrkit.explanation import Explanation, plain
-from attrkit.jobs.grammar import TENSOR_FILES
+from attrkit.explanation import plain
+from attrkit.jobs.grammar import RULESET_FILES, TENSOR_FILES
 from attrkit.jobs.job import Job
+from attrkit.jobs.pieces import Failed, Found, Piece, piece_of, the_jobs_own
 from attrkit.jobs.plan import Plan
-from attrkit.jobs.reading import Source, bound, open_source
+from attrkit.jobs.reading import Rows, Source, bound, open_source
 from attrkit.jobs.shard import Shard
 from attrkit.loading.files import read_numpy, read_safetensors, read_torch
 from attrkit.loading.models import load_model
 from attrkit.registry import registry
 
-_SAME = 8  # rows; where as many all end in one error, it is the job's
+_PROBED = 16  # rows, of all the data set; where none can be explained, that is the job's own fault
+_PASSING = (MemoryError, torch.OutOfMemoryError)  # they may not come again, and no row is the cause
+_OF_THE_JOB = (UnknownName, PluginUnavailable, MissingExtra)
+_OF_EXAMPLES = ("baselines", "feature_mask")  # options that a method may be given an example of for each row
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
 class JobError(AttrkitError):
-    """A shard ended in an error that would come again."""
-
-
-@attrs.frozen
-class Failed:
-    """A row that has no attributions, and why."""
-
-    row: int
-    id: Any
-    error: str
-
-
-@attrs.define
-class _Found:
-    """What came of some rows."""
-
-    parts: list[tuple[Tensor, list[Any] | None, Explanation]] = attrs.field(factory=list)  # rows, ids, and what is to be kept
-    failed: list[Failed] = attrs.field(factory=list)
-    warned: list[str] = attrs.field(factory=list)
+    """An error that ends the job: other shards would end in it too, or the job says that one bad row is enough."""
 
 
 @attrs.define
@@ -62,6 +49,7 @@ class Calculation:
     source: Source = attrs.field(init=False)
     options: dict[str, Any] = attrs.field(init=False)
     device: torch.device = attrs.field(init=False)
+    _works: bool = attrs.field(init=False, default=False)  # rows were explained, so that the next error is not the job's
 
     def __attrs_post_init__(self) -> None:
         """Read everything."""
@@ -69,7 +57,8 @@ class Calculation:
         if (known := self.plan.facts["fingerprints"]["model"]) != fingerprint(self.model):
             raise UsageError(
                 f"model {self.job.model!r} is not the one that this job was begun with ({known[:19]}...): its structure or its "
-                "weights differ. One that is made anew each time must draw the same weights: seed it, or load +weights=FILE"
+                "weights differ. If you changed neither, it has other weights each time that it is made: call "
+                "torch.manual_seed before, or give the weights by +weights=FILE"
             )
         self.device = _device(self.job.device, self.number)
         self.model.to(self.device)
@@ -81,7 +70,7 @@ class Calculation:
         """A tensor for the name of a file of one, a path for that of a ruleset beside the job; anything else as it is."""
         if isinstance(value, str) and value.endswith(TENSOR_FILES):
             return _suited(_tensors(os.fspath(self.job.folder / value)), self.model, self.device)
-        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        if isinstance(value, str) and value.endswith(RULESET_FILES):
             return os.fspath(self.job.folder / value)
         return list(value) if isinstance(value, tuple) else value
 
@@ -89,39 +78,69 @@ class Calculation:
         """A shard, the rows it lacks, and what was warned of.
 
         Raises:
-            JobError: all of many rows end in one error, or a row is bad where the job says that this ends it.
+            JobError: no row of the data set can be explained, or a row is bad where the job says that this ends it.
         """
         start, stop = self.plan.bounds(number)
-        found = _Found()
+        found = Found()
         with _threads(self.job.threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", AttrkitWarning)  # each is noted, and said once at the end
             for low in range(start, stop, self.plan.chunk):
-                high = min(stop, low + self.plan.chunk)
-                before = len(found.failed)
-                self._explain(low, high, found)
-                _refuse_common(found.failed[before:], high - low)
-        _refuse_common(found.failed, stop - start)
+                found = found.and_(self._explained(low, min(stop, low + self.plan.chunk)))
+                if found.failed and self.job.on_error.then == "fail":
+                    first = found.failed[0]
+                    raise JobError(f"row {first.row}: {first.error}; on_error: {{then: quarantine}} goes on without it")
         return self._shard(number, found), found.failed, list(dict.fromkeys(found.warned))
 
-    def _explain(self, start: int, stop: int, found: _Found) -> None:
-        """Explain rows together; where that fails, each half of them."""
+    def _explained(self, start: int, stop: int) -> Found:
+        """Rows explained together; where that fails, each half of them.
+
+        Where no row turns out to be the cause, the error may have been a passing one. All are tried again then: which rows
+        share a pass decides the last digits, and these are to be the same however the run went.
+        """
+        found = self._tried(start, stop)
+        if isinstance(found, Found):
+            if not found.pieces:
+                self._probe()
+            return found
+        self._probe()
+        if stop - start == 1:
+            apart = Found(failed=[Failed(start, self._id(start), _said(found))])
+        else:
+            middle = (start + stop) // 2
+            apart = self._explained(start, middle).and_(self._explained(middle, stop))
+            if apart.failed:
+                return apart
+        again = self._tried(start, stop)
+        return again if isinstance(again, Found) else apart
+
+    def _tried(self, start: int, stop: int) -> Found | Exception:
+        """Rows explained together, or the error that this ends in; one that no row is the cause of is raised."""
         try:
-            self._together(start, stop, found)
-        except (JobError, MemoryError, torch.OutOfMemoryError):  # the last two may not come again
+            return self._together(start, stop)
+        except (JobError, *_PASSING):
             raise
-        except (UnknownName, PluginUnavailable, MissingExtra) as error:
+        except _OF_THE_JOB as error:
             raise JobError(_said(error)) from error
         except Exception as error:  # noqa: BLE001 - a model, or a reader, may raise anything
-            if stop - start > 1:
-                middle = (start + stop) // 2
-                self._explain(start, middle, found)
-                self._explain(middle, stop, found)
-                return
-            self._fail(found, start, self._id(start), _said(error))
+            return error
 
-    def _together(self, start: int, stop: int, found: _Found) -> None:
-        rows = bound(self.source.read(start, stop), self.job.data, self.job.target)
+    def _probe(self) -> None:
+        """Raise JobError where no row all over the data set can be explained; once one was, nothing is tried."""
+        if self._works:
+            return
+        errors: Counter[str] = Counter()
+        for row in sorted({place * (self.plan.rows - 1) // (_PROBED - 1) for place in range(_PROBED)}):
+            found = self._tried(row, row + 1)
+            if isinstance(found, Found) and found.pieces:
+                return
+            errors[found.failed[0].error if isinstance(found, Found) else _said(found)] += 1
+        (error, count), rows = errors.most_common(1)[0], errors.total()
+        raise JobError(f"of {rows} rows from all over the data set, none can be explained; {count} of them end in {error}")
+
+    def _together(self, start: int, stop: int) -> Found:
+        rows = self._rows(start, stop)
         inputs = _suited(rows.inputs, self.model, self.device)
+        self._refuse_examples(inputs)
         target = self.job.target if rows.targets is None else rows.targets.to(self.device)
         result = explain(
             self.model,
@@ -133,101 +152,68 @@ class Calculation:
             first_example=start,
             **self.options,
         )
-        if any(len(value) != stop - start for value in result.values.values()):
+        if the_jobs_own(result, stop - start):
             raise JobError(f"{self.job.method} gives attributions of the batch, not of each row; its shapes: {result}")
-        good = _finite(result, stop - start)
-        for place in torch.nonzero(~good).flatten().tolist():
-            name = rows.ids[place] if rows.ids else None
-            self._fail(found, start + place, name, "the attributions, or the output, are not finite")
-        ids = [each for each, fine in zip(rows.ids, good.tolist(), strict=True) if fine] if rows.ids is not None else None
-        if bool(good.any()):
-            found.parts.append((torch.arange(start, stop)[good], ids, _taken(result, good)))
-        if bool(good.all()):  # else they may be of the rows that are listed as failed
-            found.warned += result.warnings
+        each = rows.targets is not None or self.job.target == "predicted"
+        piece, bad = piece_of(result, start, stop, rows.ids, each_its_target=each)
+        if piece is not None:
+            self._works = True
+        # Warnings may be of the rows that are listed as failed.
+        return Found([] if piece is None else [piece], bad, [] if bad else list(result.warnings))
 
-    def _fail(self, found: _Found, row: int, name: Any, error: str) -> None:
-        found.failed.append(Failed(row, name, error))
-        if self.job.on_error.then == "fail":
-            raise JobError(f"row {row}: {error}; on_error: {{then: quarantine}} goes on without it")
+    def _rows(self, start: int, stop: int) -> Rows:
+        return bound(self.source.read(start, stop), self.job.data, self.job.target, self.source.explained)
+
+    def _refuse_examples(self, inputs: Any) -> None:
+        """Raise JobError for an option that holds something for each row: which row would be whose?"""
+        spread = registry.method(self.job.method).distribution
+        dims = {tensor.dim() for tensor in _leaves(inputs)}
+        for name in _OF_EXAMPLES[1 if spread else 0 :]:
+            for tensor in _leaves(self.options.get(name)):
+                if tensor.dim() in dims and len(tensor) != 1:
+                    raise JobError(
+                        f"{name} has shape {tuple(tensor.shape)}, which is {len(tensor)} examples; one example serves all rows "
+                        f"of a job: give shape {(1, *tensor.shape[1:])}"
+                    )
 
     def _id(self, row: int) -> Any:
         """The id of a row that could not be explained, if that can be read."""
         try:
-            return (bound(self.source.read(row, row + 1), self.job.data, self.job.target).ids or [None])[0]
+            return (self._rows(row, row + 1).ids or [None])[0]
         except Exception:  # noqa: BLE001 - reading may be what failed
             return None
 
-    def _shard(self, number: int, found: _Found) -> Shard:
-        wanted = _DTYPES.get(self.job.output.dtype or "")
-        kept = [_tensors_of(explanation, wanted) for *_, explanation in found.parts]
-        tensors = {name: torch.cat([each[name] for each in kept]) for name in (kept[0] if kept else ())}
-        first = found.parts[0][-1] if found.parts else None
-        ids = None if self.job.data.id is None else [each for _, given, _ in found.parts for each in given or ()]
+    def _shard(self, number: int, found: Found) -> Shard:
+        pieces, wanted = found.pieces, _DTYPES.get(self.job.output.dtype or "")
+        kept = [piece.tensors if wanted is None else _in_dtype(piece, wanted) for piece in pieces]
+        about = pieces[0].about if pieces else {"where": "", "target": None, "model": {}}
         return Shard(
-            rows=torch.cat([rows for rows, *_ in found.parts]) if found.parts else torch.zeros(0, dtype=torch.long),
-            tensors=tensors,
-            ids=ids,
+            rows=torch.cat([piece.rows for piece in pieces]) if pieces else torch.zeros(0, dtype=torch.long),
+            tensors={name: torch.cat([each[name] for each in kept]) for name in (kept[0] if kept else ())},
+            ids=None if self.job.data.id is None else [each for piece in pieces for each in piece.ids or ()],
             facts={
                 "shard": number,
                 "range": list(self.plan.bounds(number)),
                 "plan": self.plan.digest,
                 "method": self.job.method,
                 "options": plain(registry.method(self.job.method).resolve(self.job.options)),  # as said: no absolute path
-                "where": first.where if first else "",
-                "target": first.target if first and not isinstance(first.target, list) else None,
-                "model": first.model if first else {},
                 "seed": self.job.seed,
+                **about,
             },
         )
 
 
-def _tensors_of(explanation: Explanation, wanted: torch.dtype | None) -> dict[str, Tensor]:
-    """What is kept of an explanation, on the CPU, a row for each example first."""
-    found = {f"values/{name}": t if wanted is None else t.to(wanted) for name, t in explanation.values.items()}
-    found |= {f"errors/{name}": t if wanted is None else t.to(wanted) for name, t in explanation.errors.items()}
-    found |= {n: t for n in ("output", "baseline_output", "delta") if (t := getattr(explanation, n)) is not None}
-    if isinstance(explanation.target, list):
-        found["target"] = torch.tensor(explanation.target)
-    return {name: tensor.detach().cpu() for name, tensor in found.items()}
+def _in_dtype(piece: Piece, wanted: torch.dtype) -> dict[str, Tensor]:
+    """A piece's tensors, attributions and their errors in the precision that is wanted."""
+    return {n: t.to(wanted) if n.startswith(("values/", "errors/")) else t for n, t in piece.tensors.items()}
 
 
-def _taken(explanation: Explanation, good: Tensor) -> Explanation:
-    """Those of an explanation's examples that are good, and of several layers' deltas these last."""
-    n = len(good)
-
-    def rows(tensor: Tensor) -> Tensor:
-        return tensor if tensor.dim() == 0 or len(tensor) != n else tensor[good.to(tensor.device)]
-
-    def some(tensor: Tensor | None) -> Tensor | None:
-        return tensor if tensor is None else rows(tensor)
-
-    delta, target = explanation.delta, explanation.target
-    kept = [each for each, fine in zip(target, good.tolist(), strict=True) if fine] if isinstance(target, list) else target
-    return attrs.evolve(
-        explanation,
-        values={name: rows(value) for name, value in explanation.values.items()},
-        errors={name: rows(value) for name, value in explanation.errors.items()},
-        output=some(explanation.output),
-        baseline_output=some(explanation.baseline_output),
-        delta=some(delta.T if delta is not None and delta.dim() == 2 else delta),
-        target=kept,
-        inputs={},
-    )
-
-
-def _finite(explanation: Explanation, n: int) -> Tensor:
-    """Which examples have attributions, and an output, that are numbers."""
-    good = torch.ones(n, dtype=torch.bool)
-    for tensor in (*explanation.values.values(), explanation.output):
-        if tensor is not None and len(tensor) == n:
-            good &= tensor.isfinite().flatten(1).all(1).cpu() if tensor.dim() > 1 else tensor.isfinite().cpu()
-    return good
-
-
-def _refuse_common(failed: list[Failed], rows: int) -> None:
-    """Raise JobError where all of many rows end in one error, of which they are not the cause."""
-    if rows >= _SAME and len(failed) == rows and len({each.error for each in failed}) == 1:
-        raise JobError(f"each of {rows} rows ends in the same error: {failed[0].error}")
+def _leaves(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value."""
+    if isinstance(value, Tensor):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _leaves(inner)
 
 
 def _said(error: BaseException) -> str:

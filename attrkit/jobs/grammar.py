@@ -13,6 +13,7 @@ from attrkit.rulesets.shape import At, Read, listed, mapped, number, one_of, pla
 from attrkit.rulesets.values import Kind, shown
 
 TENSOR_FILES = (".npy", ".npz", ".pt", ".pth", ".safetensors")  # an option that ends so names a file
+RULESET_FILES = (".yaml", ".yml")  # and so, a ruleset; which may be one that is installed
 
 
 def _counting(least: int) -> Read:
@@ -46,6 +47,8 @@ def _target(at: At) -> Any:
 @reads({})
 def _columns(at: At) -> Any:
     """The columns of each argument of the model, or those of its one input."""
+    if isinstance(at.value, str):
+        return (text(at),)
     if isinstance(at.value, list | tuple):
         return listed(text, least=1)(at)
     return mapped(Read(lambda inner: listed(text, least=1)(inner) if isinstance(inner.value, list) else text(inner), {}))(at)

@@ -61,8 +61,7 @@ def result_of(folder: Path, errors: Mapping[int, str] | None = None) -> JobResul
     ledger = Ledger(folder)
     if (plan := ledger.plan()) is None:
         raise FileNotFoundError(f"no job was begun in {folder}: there is no plan.json")
-    missing = set(ledger.missing(plan))
-    commits = [ledger.committed(shard) for shard in range(plan.shards) if shard not in missing]
+    commits = ledger.commits(plan).values()
     return JobResult(
         folder=folder,
         shards=plan.shards,
@@ -74,7 +73,7 @@ def result_of(folder: Path, errors: Mapping[int, str] | None = None) -> JobResul
             for each in commit["failed"]
         ),
         errors=errors or {},
-        done=not missing,
+        done=len(commits) == plan.shards,
         warnings=tuple(dict.fromkeys(text for commit in commits for text in commit["warnings"])),
     )
 

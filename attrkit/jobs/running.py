@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from attrkit.errors import UsageTypeError, warn
@@ -62,14 +63,34 @@ def run(
     )
     errors: dict[int, str] = {}
     if missing:
-        shown = _shown(place(work, **options), plan, missing) if show_progress else place(work, **options)
-        errors = {done.shard: done.error for done in shown if done.error}
+        each = place(work, **options)
+        errors, to_the_end = _outcome(_shown(each, plan, missing) if show_progress else each)
+        if to_the_end and not place.shares:
+            lost = f"executor {place.name!r} ended, and said nothing of this shard; run the job again, and tell its author"
+            errors = dict.fromkeys(ledger.missing(plan), lost) | errors
     if not ledger.done() or missing:
         _finished(ledger, plan)
     result = result_of(read.out, errors)
     for text in result.warnings if missing else ():
         warn(text)
     return result
+
+
+def _outcome(each: Iterable[ShardDone]) -> tuple[dict[int, str], bool]:
+    """What shards ended in that could not be done, and whether no error was the job's, which ends it."""
+    errors = {}
+    with _closing(each):
+        for done in each:
+            if done.error:
+                errors[done.shard] = done.error
+            if done.ends:
+                return errors, False
+    return errors, True
+
+
+def _closing(each: Any) -> Any:
+    """That ends a generator's work when no more of it is asked for."""
+    return closing(each) if hasattr(each, "close") else nullcontext()
 
 
 def status(job: JobLike) -> JobResult:
@@ -106,7 +127,7 @@ def _begun(job: Job, ledger: Ledger) -> Plan:
     from attrkit.jobs.reading import open_source
     from attrkit.loading.models import load_model
 
-    earlier = ledger.plan()
+    earlier = ledger.plan() if ledger.begun() else None  # one of which nothing was done yet is made anew
     source = open_source(job.data, job.folder)
     model = load_model(job.model, job.folder) if earlier is None else None
     return ledger.begin(planned(job, source, model, earlier))
@@ -123,13 +144,13 @@ def _finished(ledger: Ledger, plan: Plan) -> None:
         ledger.finish(plan, {index_file(plan.index): index_pieces(plan.index, result.files), **failed})
 
 
-def _shown(each: Iterator[ShardDone], plan: Plan, missing: tuple[int, ...]) -> Iterator[ShardDone]:
+def _shown(each: Iterable[ShardDone], plan: Plan, missing: tuple[int, ...]) -> Iterator[ShardDone]:
     """The same, with a bar of rows on stderr whose estimate counts this run's rows alone."""
     from tqdm import tqdm
 
     waiting = sum(high - low for low, high in map(plan.bounds, missing))
     label = f"{plan.shards - len(missing)} of {plan.shards} shards there" if len(missing) < plan.shards else "explaining"
-    with tqdm(total=plan.rows, initial=plan.rows - waiting, desc=label, unit="row", file=sys.stderr) as bar:
+    with tqdm(total=plan.rows, initial=plan.rows - waiting, desc=label, unit="row", file=sys.stderr) as bar, _closing(each):
         started = time.monotonic()
         for number, done in enumerate(each, 1):
             low, high = plan.bounds(done.shard)

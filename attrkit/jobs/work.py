@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections import Counter, deque
@@ -14,12 +15,14 @@ import attrs
 
 Worker = Callable[[int], "ShardDone"]
 
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # whatever is computed cannot be kept
+
 
 @attrs.frozen
 class ShardDone:
     """What became of a shard: how many rows it has, and how many failed; or the error that it ended in.
 
-    ``final`` says that the error would come again.
+    ``final`` says that the error would come again, ``ends`` that it would in every shard: the job ends with it.
     """
 
     shard: int
@@ -28,6 +31,7 @@ class ShardDone:
     seconds: float = 0.0
     error: str = ""
     final: bool = False
+    ends: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -106,9 +110,11 @@ def _done(calculation: Any, ledger: Any, plan: Any, shard: int, started: float) 
 
 def _refused(shard: int, error: Exception) -> ShardDone:
     from attrkit.jobs.computing import JobError
+    from attrkit.jobs.ledger import Replaced
 
-    final = isinstance(error, JobError)
-    return ShardDone(shard, error=str(error) if final else f"{type(error).__name__}: {error}", final=final)
+    said = isinstance(error, JobError | Replaced)
+    ends = said or (isinstance(error, OSError) and error.errno in _NO_PLACE)
+    return ShardDone(shard, error=str(error) if said else f"{type(error).__name__}: {error}", final=ends, ends=ends)
 
 
 @attrs.define

@@ -35,9 +35,18 @@ class Governing:
     )
 
     def shares(self, step: OperationStep) -> tuple[float, ...]:
-        """For each operand, the share that it gets of what the operation's own backward pass gives it."""
-        found = self.rule.function(step, **self.parameters)
-        return tuple(map(float, found))
+        """For each operand, the share that it gets of what the operation's own backward pass gives it.
+
+        Raises:
+            UsageError: the rule returned more or fewer.
+        """
+        found = tuple(map(float, self.rule.function(step, **self.parameters)))
+        if len(found) != len(step.operands):
+            raise UsageError(
+                f"rule {self.rule.name!r} returned {len(found)} shares for {step.operation} at {step.path!r}, which has "
+                f"{len(step.operands)} operands; return one for each of step.inputs"
+            )
+        return found
 
     def applied(self, step: OperationStep, carried: Tensor) -> Any:
         """What the rule makes of what is carried at the output."""

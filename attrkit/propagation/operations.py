@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 class Operation:
     """A named operation, the functions that compute it, and how a call of one is governed.
 
+    A plugin adds some by the hook ``attrkit_operations``; an operation of a plugin replaces attrkit's own for its functions.
+
     Attributes:
         name: what rulesets call it.
-        functions: the torch functions that compute it.
-        govern: gets the :class:`~attrkit.propagation.calls.Call`, and returns the function's output by one of its methods.
+        functions: the torch functions that compute it, like ``(torch.special.erfcx,)``.
+        govern: gets the :class:`~attrkit.protocols.OperationCall`, and returns the function's output by one of its methods.
         parts: the same by operations that rules may govern each, with the function's own arguments; None where there are none.
     """
 

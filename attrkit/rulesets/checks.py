@@ -14,7 +14,7 @@ from attrkit.rulesets.options import option_values
 from attrkit.rulesets.ruleset import Entry
 from attrkit.rulesets.shape import At
 from attrkit.rulesets.values import references
-from attrkit.rulesets.vocabulary import ANY, members
+from attrkit.rulesets.vocabulary import ANY, COMPOSITE, members
 from attrkit.specs import RuleSpec
 
 
@@ -63,8 +63,11 @@ def _rule_names(at: At, rule: str, context: Context) -> tuple[str, ...]:
 
 
 def undefined(spec: RuleSpec, word: str) -> frozenset[str]:
-    """The operations, of those that a word stands for, that a rule is not defined for."""
-    return frozenset() if ANY in spec.operations else members([word]) - members(spec.operations)
+    """The operations, of those that a word stands for, that a rule is not defined for, or that are only taken apart."""
+    meant = members([word])
+    if meant <= COMPOSITE and spec.returns not in ("shares", "parts"):
+        return meant
+    return frozenset() if ANY in spec.operations else meant - members(spec.operations)
 
 
 def _check_operations(at: At, entry: Entry, spec: RuleSpec, registry: Registry) -> None:

@@ -31,8 +31,9 @@ LEVELS = 32  # of rulesets that extend one another
 def read_ruleset(source: Source, registry: Registry, operations: frozenset[str] = OPERATIONS) -> Ruleset:
     """The ruleset in a file, of a shipped name, or given as plain values; a Ruleset is returned as it is.
 
-    A str is a file if it ends in .yaml or .yml or contains a path separator, else a name. ``operations`` are the names that
-    ``op`` may hold besides those of the vocabulary. Rules are looked up in ``registry``; nothing in a file is ever run.
+    A str is a file if it ends in .yaml or .yml or contains a path separator, else a name, or a file where none has that name.
+    ``operations`` are the names that ``op`` may hold besides those of the vocabulary. Rules are looked up in ``registry``;
+    nothing in a file is ever run.
 
     Raises:
         UnknownName: no such file or shipped ruleset.

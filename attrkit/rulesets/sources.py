@@ -15,10 +15,19 @@ LISTED = 20  # files that a message names
 
 
 def located(source: str | os.PathLike[str], registry: Registry, folder: Path) -> tuple[Traversable, str]:
-    """The file that ``source`` names, relative to ``folder``, and its name in messages. Raises UnknownName if none is there."""
+    """The file that ``source`` names, relative to ``folder``, and its name in messages.
+
+    What could be either is a shipped ruleset's name, and a file only where there is no such ruleset.
+
+    Raises:
+        UnknownName: there is neither.
+    """
     if not isinstance(source, str) or source.endswith(SUFFIXES) or "/" in source or os.sep in source:
         return _on_disk(folder / source)
     if (file := registry.ruleset(source)) is None:
+        with suppress(OSError, ValueError):  # a name that no file can have
+            if (folder / source).is_file():
+                return _on_disk(folder / source)
         shipped = registry.rulesets()
         known = ", ".join(sorted(shipped)) or "none"
         hint = did_you_mean(source, shipped)

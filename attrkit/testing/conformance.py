@@ -16,11 +16,17 @@ from attrkit.testing.listed import Check
 
 @attrs.frozen
 class Verdict:
-    """What came of one check."""
+    """What came of one check; ``expected`` is why it is known to fail, None where it is not."""
 
     place: str
     check: Check
     error: BaseException | None = None
+    expected: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether it came out as it is to: a check that is known to fail must."""
+        return (self.error is None) == (self.expected is None)
 
 
 def conformance(
@@ -64,15 +70,23 @@ def conformance(
     return parametrised
 
 
-def verdicts(name: Any, options: Mapping[str, Any] | None = None, *, kind: str = "method") -> Iterator[Verdict]:
+def verdicts(
+    name: Any,
+    options: Mapping[str, Any] | None = None,
+    *,
+    kind: str = "method",
+    expected: Mapping[str, str] | None = None,
+) -> Iterator[Verdict]:
     """What comes of every check of a plugin, one after another; arguments as of :func:`conformance`."""
-    for place, subject, check in kind_of(kind).cases(name, options or {}):
+    known, cases = expected or {}, list(kind_of(kind).cases(name, options or {}))
+    _check_names(known, kind, label(name), cases)
+    for place, subject, check in cases:
         try:
             judged(check, subject)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is a verdict
-            yield Verdict(place, check, error)
+            yield Verdict(place, check, error, known.get(check.name))
         else:
-            yield Verdict(place, check)
+            yield Verdict(place, check, None, known.get(check.name))
 
 
 def judged(check: Check, subject: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,16 +16,19 @@ from attrkit.jobs import JobResult, ShardDone, ShardWork, run
 from attrkit.jobs.ledger import COMMITS, SUCCESS, digest
 from attrkit.parts import PlacementSpec
 from attrkit.registry import registry
-from attrkit.testing.listed import Checks
+from attrkit.testing.declared import declared
 
-check = Checks()
+check = declared()
 
 _NET = """
+import time
+
 import torch
 from torch import nn
 
 class Net(nn.Module):
     def forward(self, x):
+        time.sleep(PAUSE)
         if (x == 99).any():
             raise MemoryError("a shard that fails")
         return x ** 2
@@ -31,6 +36,10 @@ class Net(nn.Module):
 net = Net()
 """
 _ROWS, _SHARD, _SHARDS = 14, 4, 4
+_PAUSE, _PATIENCE = (
+    0.1,
+    0.6,
+)  # seconds: of a pass, where shards are to take a while; and how long is waited for what comes of it
 _UNDER_TEST = "under_test"
 
 
@@ -41,26 +50,36 @@ class PlacementSubject:
     spec: PlacementSpec
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
-    def placed(self, folder: Path, name: str, *, corrupt: int | None = None) -> tuple[JobResult, list[ShardDone]]:
-        """What came of a small job, and what was reported of its shards; a ``corrupt`` row makes its shard fail."""
+    def placed(self, folder: Path, name: str, **more: Any) -> tuple[JobResult, list[ShardDone]]:
+        """What came of a small job, and what was reported of its shards; further arguments are those of ``_placed``."""
         bound = self.spec.resolve(self.options)
-        return _placed(lambda work: self.spec.function(work, **bound), folder, name, corrupt)
+        return _placed(lambda work: self.spec.function(work, **bound), folder, name, **more)
 
 
 def _placed(
-    place: Callable[[ShardWork], Iterable[ShardDone]], folder: Path, name: str, corrupt: int | None = None
+    place: Callable[[ShardWork], Iterable[ShardDone]],
+    folder: Path,
+    name: str,
+    *,
+    corrupt: Sequence[int] = (),
+    first_only: bool = False,
 ) -> tuple[JobResult, list[ShardDone]]:
+    """Run a small job. ``corrupt`` rows make their shards fail; with ``first_only``, nobody asks for a second report."""
     x = np.arange(3.0 * _ROWS, dtype=np.float32).reshape(_ROWS, 3)
-    if corrupt is not None:
-        x[corrupt] = 99
-    (folder / "net.py").write_text(_NET)
+    x[list(corrupt)] = 99
+    (folder / "net.py").write_text(_NET.replace("PAUSE", str(_PAUSE if first_only else 0)))
     np.save(folder / "x.npy", x)
     reported: list[ShardDone] = []
 
     def noting(work: ShardWork) -> Iterator[ShardDone]:
-        for done in place(work):
+        each = place(work)
+        for done in each:
             reported.append(done)
             yield done
+            if first_only:
+                break
+        if hasattr(each, "close"):
+            each.close()
 
     job = {
         "model": f"{folder / 'net.py'}:net",
@@ -119,9 +138,23 @@ def what_is_there_is_left_alone(s: PlacementSubject) -> None:
 def what_fails_is_begun_again_then_reported(s: PlacementSubject) -> None:
     """A shard that fails is begun again as often as the job says, then reported with its error; the others are done."""
     with TemporaryDirectory() as name:
-        result, reported = s.placed(Path(name), "out", corrupt=5)
-        assert list(result.errors) == [1], f"shard 1 fails; errors were reported of {list(result.errors)}"
+        result, reported = s.placed(Path(name), "out", corrupt=(5, 9))
+        assert _numbers(reported) == list(range(_SHARDS)), f"of {_SHARDS} shards it reported {_numbers(reported)}"
+        assert sorted(result.errors) == [1, 2], f"shards 1 and 2 fail; errors were reported of {list(result.errors)}"
         assert "a shard that fails" in result.errors[1], f"the error became {result.errors[1]!r}"
         assert "(2 times)" in result.errors[1], "it was not begun again; pass what became of a shard through queue.settled"
-        assert _numbers(reported) == list(range(_SHARDS)), f"of {_SHARDS} shards it reported {_numbers(reported)}"
-        assert len(result.files) == _SHARDS - 1, "shards beside the one that fails were not done"
+        assert len(result.files) == _SHARDS - 2, "shards beside those that fail were not done"
+
+
+@check()
+def nothing_runs_after_it_is_closed(s: PlacementSubject) -> None:
+    """When no more reports are asked for, as where an error ends the job, no shard is begun and no thread is left."""
+    with TemporaryDirectory() as name:
+        before = set(threading.enumerate())
+        result, _ = s.placed(Path(name), "out", first_only=True)
+        there = len(list((result.folder / COMMITS).glob("*.json")))
+        time.sleep(_PATIENCE)
+        later = len(list((result.folder / COMMITS).glob("*.json")))
+        left = [thread.name for thread in set(threading.enumerate()) - before]
+        assert later == there, f"{later - there} shards were done after it was closed; end the workers in a finally clause"
+        assert not left, f"the threads {', '.join(left)} were left behind"

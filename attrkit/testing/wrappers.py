@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
+import torch
 
 from attrkit.registry import registry
 from attrkit.specs import MethodSpec, Where
@@ -17,8 +18,6 @@ from attrkit.testing.listed import Check
 from attrkit.testing.models import points, seeded
 from attrkit.testing.subject import Subject
 from attrkit.wrapping import WrapperSpec
-
-check = declared()
 
 _AROUND = {  # the methods that wrappers are applied to, by what they take; the second has an option to hand on
     **dict.fromkeys(("any", "objective"), ("saliency", "integrated_gradients", "input_x_gradient")),
@@ -53,6 +52,14 @@ class WrapperSubject:
         return Subject(wrapped, where, {**few, **self.options, **(options or {})})
 
 
+def _used(s: WrapperSubject, options: Mapping[str, Any]) -> Any:
+    """Attributions by the first of the methods, with options of the wrapper."""
+    return s.around(s.methods()[: s.count], options=options).values(seeded(), points(3, 5))
+
+
+check = declared(_used)
+
+
 @check()
 def applies_the_method(s: WrapperSubject) -> None:
     """The methods it is given are what it applies: with another one in any place it says something else."""
@@ -82,6 +89,16 @@ def hands_on_the_options_of_the_method(s: WrapperSubject) -> None:
     s.around([watched] * s.count, options={name: 3}).values(seeded(), points(3, 5))
     assert seen, "the method was never applied"
     assert set(seen) == {3}, f"{name}=3 is an option of the method, which was applied with {name}={seen[0]}"
+
+
+@check(lambda s: s.spec.stochastic)
+def draws_belong_to_examples(s: WrapperSubject) -> None:
+    """A part of the examples, which says the number of its first one, gets the draws that it gets among all of them."""
+    subject, x = s.around(s.methods()[: s.count]), points(6, 5)
+    all_of_them, some = subject.values(seeded(), x), subject.values(seeded(), x[2:], first_example=2)
+    for whole, part in zip(all_of_them, some, strict=True):
+        same = torch.allclose(whole[2:], part, rtol=1e-6, atol=1e-9)
+        assert same, "the last examples by themselves get other draws; take them from problem.normal or problem.generator"
 
 
 def cases(spec: WrapperSpec, options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Check]]:

@@ -26,29 +26,31 @@ class _Process:
     process: subprocess.Popen[str]
 
     @classmethod
-    def started(cls, work: ShardWork, number: int) -> "_Process":
-        """One that has loaded the model.
+    def started(cls) -> "_Process":
+        """A fresh interpreter, which imports from where this one does."""
+        paths = os.pathsep.join(path for path in sys.path if path)
+        return cls(
+            subprocess.Popen(
+                [sys.executable, "-m", "attrkit.jobs.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+        )
+
+    def load(self, work: ShardWork, number: int) -> None:
+        """Have it load the model.
 
         Raises:
             UsageError: it cannot.
             AttrkitError: it ended without a word.
         """
-        paths = os.pathsep.join(path for path in sys.path if path)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "attrkit.jobs.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
-        self = cls(process)
         answer = self.asked(f"{number} {work.to_json()}")
         if answer is None:
             raise AttrkitError(f"worker {number} {self.end()} before it had loaded the model")
         if "error" in answer:
-            self.end()
             raise UsageError(f"worker {number}: {answer['error']}")
-        return self
 
     def asked(self, line: str) -> dict[str, Any] | None:
         """What it answers to a line; None where it died."""
@@ -80,10 +82,12 @@ def _serve(work: ShardWork, number: int, queue: ShardQueue, running: dict[int, _
     """Have one process after another do shards until none waits."""
     try:
         while queue.waits():
-            process = running.setdefault(number, running.get(number) or _Process.started(work, number))
+            if number not in running:
+                running[number] = _Process.started()  # known before it loads the model, so that it can be ended meanwhile
+                running[number].load(work, number)
             if (shard := queue.take()) is None:
                 break
-            if (answer := process.asked(str(shard))) is None:
+            if (answer := running[number].asked(str(shard))) is None:
                 done = queue.lost(shard, f"worker {number} {running.pop(number).end()}")
             else:
                 done = queue.settled(ShardDone(**answer))

@@ -7,7 +7,7 @@ from attrkit import ShardDone, ShardWork, placement
 from attrkit.errors import UsageError
 
 
-@placement("torchrun")
+@placement("torchrun", shares=True)
 def torchrun(work: ShardWork) -> Iterator[ShardDone]:
     """Shards of one of several processes that torchrun started: those whose number divided by their count leaves its rank.
 

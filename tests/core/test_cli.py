@@ -269,6 +269,69 @@ def test_rules_are_listed(run):
     (shipped,) = [ruleset for ruleset in listed["rulesets"] if ruleset["name"] == "epsilon_plus"]
     assert shipped["file"].endswith("epsilon_plus.yaml")
     assert "epsilon_plus" in out
+    groups = {group["name"]: group for group in listed["groups"]}
+    assert groups["normaliser"]["operations"] == ["reciprocal", "rsqrt"]
+    assert groups["normaliser"]["meaning"] in " ".join(out.split())
+
+
+def test_a_rule_is_shown(run):
+    pytest.importorskip("torch")
+    status, out, err = run("rules", "show", "gamma")
+    assert (status, err) == (0, "")
+    text = " ".join(out.split())
+    for expected in (
+        "gamma: Share by contribution, those of the output's own sign counted 1 + gamma times.",
+        "operations linear_like: conv, conv_transpose, linear, matmul_const",
+        "carries relevance",
+        "gamma float 0.25 how much more they count",
+    ):
+        assert expected in text
+    told = json.loads(run("rules", "show", "gamma", "--json")[1])
+    assert [option["name"] for option in told["options"]] == ["gamma", "stabilizer", "bias"]
+
+
+def test_a_rule_and_a_ruleset_of_one_name_are_told_apart(run):
+    pytest.importorskip("torch")
+    assert "entries" in json.loads(run("rules", "show", "epsilon", "--json")[1])
+    assert "conserves" in json.loads(run("rules", "show", "epsilon", "--rule", "--json")[1])
+    fails(run("rules", "show", "gamma", "--set", "gamma=1"), 2, "'gamma' is a rule; --model, --set and what goes with them are")
+
+
+# Parts
+
+
+def test_parts_are_listed(run):
+    pytest.importorskip("torch")
+    status, out, err = run("parts")
+    assert (status, err) == (0, "")
+    for expected in ('replacements: what absent features are replaced by; replacement="NAME"', "surrogates: ", "placements: "):
+        assert expected in out
+    listed = json.loads(run("parts", "--json")[1])
+    assert {(part["kind"], part["name"]) for part in listed} >= {("replacements", "blur"), ("estimators", "exact")}
+    of_a_kind = json.loads(run("parts", "segmenter", "--json")[1])
+    assert {part["kind"] for part in of_a_kind} == {"segmenters"}
+
+
+def test_all_about_a_part(run):
+    pytest.importorskip("torch")
+    status, out, err = run("parts", "blur")
+    assert (status, err) == (0, "")
+    text = " ".join(out.split())
+    for expected in (
+        "blur: A copy of the example blurred",
+        'use replacement="blur"',
+        "sigma float 5.0 the Gaussian's standard",
+    ):
+        assert expected in text
+    assert json.loads(run("parts", "replacements", "blur", "--json")[1]) == json.loads(run("parts", "blur", "--json")[1])
+
+
+def test_a_misspelt_part(run):
+    pytest.importorskip("torch")
+    fails(run("parts", "blurr"), 2, "'blurr' is neither a kind of parts nor a part. Did you mean 'blur'?")
+    fails(run("parts", "replacment", "blur"), 2, "kind must be one of replacements, segmenters")
+    fails(run("parts", "segmenters", "blur"), 2, "no segmenter 'blur'")
+    fails(run("parts", "leverage"), 2, "'leverage' is the name of several parts; ask attrkit parts designs leverage and")
 
 
 def test_a_ruleset_is_shown(run, folder):
@@ -312,8 +375,28 @@ def test_a_good_ruleset_is_ok(run, folder):
     assert run("rules", "check", "mine.yaml") == (0, "ok: 3 entries\n", "")
     assert run("rules", "check", "captum_default", "--model", "planted.py:Net", "--shape", "1,1,8,8")[:2] == (
         0,
-        "ok: 3 entries, which govern 3 operations of planted.py:Net\n",
+        "ok: 3 entries, which govern 3 operations of planted.py:Net (1 more share by contribution by themselves)\n",
     )
+
+
+def test_what_the_fallback_leaves_is_not_said_to_be_governed(run, folder):
+    fallback = "fallback: {linear: gradient, nonlinear: gradient, unknown: gradient}"
+    entries = "rules:\n  - {id: a, match: {op: linear}, rule: gamma}"
+    (folder / "left.yaml").write_text(f"schema: attrkit/ruleset@1\nname: left\n{fallback}\n{entries}\n")
+    given = ("rules", "check", "left.yaml", "--model", "planted.py:Net", "--shape", "1,1,8,8")
+    said = "2 more share by contribution by themselves, 1 keep their own gradient by the fallback"
+    assert run(*given)[:2] == (0, f"ok: 1 entries, which govern 1 operations of planted.py:Net ({said})\n")
+    counts = json.loads(run(*given, "--json")[1])
+    assert (counts["operations"], counts["by_themselves"], counts["left_by_the_fallback"]) == (1, 2, 1)
+
+
+def test_a_ruleset_in_a_file_of_any_name_is_read(run, folder):
+    (folder / "mine").write_text(RULES)
+    assert run("rules", "check", "mine") == (0, "ok: 3 entries\n", "")
+    (folder / "epsilon_plus").write_text("nonsense")  # which is the name of a ruleset, and that is what it means
+    assert run("rules", "check", "epsilon_plus")[0] == 0
+    status, out, _ = run("rules", "check", "./epsilon_plus")
+    assert (status, out[:15]) == (1, "epsilon_plus:1:")
 
 
 def test_every_problem_is_one_line(run, folder):
@@ -327,6 +410,8 @@ def test_every_problem_is_one_line(run, folder):
         "problems": [first, second],
         "entries": 0,
         "operations": 0,
+        "by_themselves": 0,
+        "left_by_the_fallback": 0,
     }
     fails(run("rules", "show", "bad.yaml"), 2, "(and 1 more: attrkit rules check lists them)")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
+import random
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
@@ -349,6 +352,204 @@ def test_every_way_to_pass_a_model_gives_the_same(untouched: Any, form: Callable
     (value,) = found.values.values()
     expected = attrkit.explain(model, X, "integrated_gradients", target=1, layer="lin").values["lin"]
     torch.testing.assert_close(value, expected)
+
+
+TRANSFORMERS = {
+    "bert": ("bert.encoder.layer.0", "bert.embeddings.word_embeddings"),
+    "gpt2": ("transformer.h.0", "transformer.wte"),
+    "llama": ("model.layers.0", "model.embed_tokens"),
+    "vit": ("vit.layers.0", "vit.embeddings"),
+    "resnet": ("resnet.encoder.stages.0", "resnet.embedder"),
+}
+ASKED = {
+    "integrated_gradients": {"n_steps": 3},
+    "conductance": {"n_steps": 3},
+    "lrp": {},
+    "deeplift": {},
+    "feature_ablation": {},
+    "kernel_shap": {"n_samples": 6},
+}
+
+
+def of_transformers(name: str) -> tuple[Any, Any, Any, str]:
+    """A small model, inputs, a target, and a layer."""
+    pytest.importorskip("transformers")
+    from tests.plugins import hf, models
+
+    model = models.built(getattr(hf, name))
+    images = name in ("vit", "resnet")
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) if images else hf.IDS
+    return model, x, 1 if images or name == "bert" else (2, 7), TRANSFORMERS[name][not images]
+
+
+def asked(given: Any, x: Any, target: Any, layer: Any, method: str) -> list[Tensor]:
+    options = dict(ASKED[method])
+    if method in ("feature_ablation", "kernel_shap"):  # few groups, or the features of a layer would be many
+        with torch.no_grad():
+            shape = attrkit.explain(given, x, "activation", layer=layer).values
+        options["feature_mask"] = tuple(torch.arange(v[:1].numel()).reshape(v[:1].shape) % 3 for v in shape.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AttrkitWarning)  # of operations that no rule governs
+        found = attrkit.explain(given, x, method, target=target, layer=layer, **options)
+    return list(found.values.values())
+
+
+OTHER_FORMS = {name: form for name, form in FORMS_OF_A_MODEL.items() if name in ("method", "parallel", "parallel method")} | {
+    "partial": lambda m: partial(m, output_attentions=False) if hasattr(m.config, "num_attention_heads") else partial(m),
+    "function": lambda m: lambda x: m(x),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_models_of_transformers_are_left_alone_however_they_are_passed(name: str, form: str, untouched: Any) -> None:
+    model, x, target, layer = of_transformers(name)
+    place = model.get_submodule(layer)
+    given = OTHER_FORMS[form](model)
+    for method in ("integrated_gradients", "kernel_shap") if form != "method" else ASKED:
+        if method == "conductance" and not x.is_floating_point():
+            continue  # which moves inputs
+        expected = asked(model, x, target, layer, method)
+        with untouched(model, x):
+            found = asked(given, x, target, place, method)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def _fails(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["bert", "resnet"])
+def test_whichever_module_of_transformers_raises_nothing_is_left(name: str, untouched: Any) -> None:
+    model, x, target, layer = of_transformers(name)
+    ran: list[nn.Module] = []
+    handles = [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in model.modules() if not list(m.children())]
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    assert len(set(ran)) > 15
+    for i, module in enumerate(dict.fromkeys(ran)):
+        module.forward = _fails
+        with untouched(model, x), pytest.raises((ZeroDivisionError, UsageError)):
+            asked(model, x, target, layer, list(ASKED)[i % len(ASKED)])
+        del module.forward
+
+
+class Refusing(torch.autograd.Function):
+    """Raises in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        raise ZeroDivisionError
+
+
+def _refuses(_module: Any, _args: Any, output: Any) -> Any:
+    return Refusing.apply(output)
+
+
+@pytest.mark.parametrize("devices", [None, ["cpu", "cpu"]], ids=["here", "two"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "conductance", "deeplift"])
+def test_a_backward_pass_that_raises_leaves_nothing(method: str, devices: Any, untouched: Any) -> None:
+    model, x, target, layer = of_transformers("resnet")
+    model.resnet.encoder.stages[1].register_forward_hook(_refuses)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AttrkitWarning)  # of an operation that no rule governs
+        with untouched(model, x), pytest.raises(ZeroDivisionError):
+            attrkit.explain(model, x, method, target=target, layer=layer, device=devices)
+
+
+KINDS_OF_HOOKS = {
+    "forward pre": lambda m, f: m.register_forward_pre_hook(f),
+    "forward": lambda m, f: m.register_forward_hook(f),
+    "forward with keywords": lambda m, f: m.register_forward_hook(f, with_kwargs=True),
+    "always": lambda m, f: m.register_forward_hook(f, always_call=True),
+    "backward": lambda m, f: m.register_full_backward_hook(f),
+    "backward pre": lambda m, f: m.register_full_backward_pre_hook(f),
+    "state": lambda m, f: m.register_state_dict_post_hook(f),
+    "loading": lambda m, f: m.register_load_state_dict_post_hook(f),
+}
+
+
+def _nothing(*_: Any) -> None:
+    """A hook that looks, and changes nothing."""
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_HOOKS)
+@pytest.mark.parametrize("method", ASKED)
+def test_hooks_of_the_users_stay_and_change_nothing(method: str, kind: str, untouched: Any) -> None:
+    model, x, target, layer = of_transformers("vit")
+    expected = asked(model, x, target, layer, method)
+    for module in list(model.modules()):
+        if not list(module.children()):
+            KINDS_OF_HOOKS[kind](module, _nothing)
+    with untouched(model, x):
+        found = asked(model, x, target, layer, method)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+class Table(nn.Module):
+    """Looking up a row of the table shortens it, in the table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 4, max_norm=0.5), nn.Linear(4, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.head(self.table(words).mean(1))
+
+
+@torch.no_grad()
+def shares_of(model: Any, words: Tensor) -> Tensor:
+    """What each entry of each word's row adds to class 1, over word 0."""
+    return (model.table(words) - model.table(torch.zeros_like(words))) * model.head.weight[1] / 3
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_a_table_that_lookups_renormalise_stays_as_it_is(untouched: Any, as_function: bool) -> None:
+    model, words = seeded(Table), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    twin = copy.deepcopy(model)
+    given = (lambda w: model(w)) if as_function else model
+    for _ in range(2):
+        with untouched(model, words):
+            found = attrkit.explain(given, words, "integrated_gradients", target=1, layer=model.table).values
+    torch.testing.assert_close(next(iter(found.values())), shares_of(twin, words))
+    with torch.no_grad():
+        model.table.weight.mul_(0.1)  # which is seen, though the copy has a table of its own
+        twin.table.weight.copy_(model.table.weight)
+    found = attrkit.explain(given, words, "integrated_gradients", target=1, layer=model.table).values
+    torch.testing.assert_close(next(iter(found.values())), shares_of(twin, words))
+
+
+class DrawsElsewhere(nn.Module):
+    """Draws from the generators of numpy and Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin(x) + 0 * random.random() * np.random.rand()
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_what_forward_draws_from_other_generators_is_put_back(untouched: Any, as_function: bool) -> None:
+    model = seeded(DrawsElsewhere)
+    for _ in range(2):
+        with untouched(model, X):
+            attrkit.explain((lambda x: model(x)) if as_function else model, X, "integrated_gradients", target=1)
+
+
+def test_a_progress_bar_leaves_no_thread(untouched: Any) -> None:
+    model = seeded()
+    with untouched(model, X):
+        attrkit.explain(model, X, "integrated_gradients", target=1, show_progress=True)
 
 
 def test_the_model_dies_when_it_is_dropped() -> None:

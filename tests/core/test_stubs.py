@@ -22,3 +22,12 @@ def test_every_class_in_the_stub_exists() -> None:
 def test_an_unknown_class_is_an_attribute_error_with_a_suggestion() -> None:
     with pytest.raises(AttributeError, match="no class 'IntegratedGradient'. Did you mean 'IntegratedGradients'"):
         attr.IntegratedGradient  # noqa: B018
+
+
+def test_all_public_names_can_be_imported_at_once() -> None:
+    names: dict[str, object] = {}
+    exec("from attrkit.attr import *", names)  # noqa: S102 - it works in modules only
+    assert set(attr.__all__) <= set(names)
+    assert {"IntegratedGradients", "LayerConductance", "Attribution", "NoiseTunnel", "EpsilonRule"} <= set(names)
+    assert names["Saliency"] is attr.Saliency
+    assert "Any" not in names

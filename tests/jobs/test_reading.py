@@ -124,8 +124,49 @@ def test_columns_are_ids_targets_and_arguments(tmp_path):
     assert {name: t.tolist() for name, t in rows.inputs.items()} == {"x": [[1, 1], [2, 2]], "y": [[1], [2]]}
     with pytest.raises(UsageError, match="data have no column 'labl'. Did you mean 'label'"):
         bound(source.read(0, 1), Data("d.jsonl"), {"column": "labl"})
-    with pytest.raises(UsageError, match="column 'key' holds no numbers"):
+    with pytest.raises(UsageError, match="column 'key' holds what is no number, like 'k0'"):
         bound(source.read(0, 1), Data("d.jsonl"), 1)
+
+
+def test_images_of_a_pattern_may_lie_in_several_folders(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for folder in ("a", "b/c"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        image.new("RGB", (2, 2)).save(tmp_path / "images" / folder / "0.PNG")
+    found = open_source(Data("images/**/*.PNG"), tmp_path).read(0, 2)
+    assert found["file"] == ["a/0.PNG", "b/c/0.PNG"]
+
+
+def test_lists_in_parquet_are_arrays(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    nested = np.arange(5 * 2 * 3, dtype="float32").reshape(5, 2, 3)
+    table = {
+        "nested": pa.array(nested.tolist(), pa.list_(pa.list_(pa.float32()))),
+        "fixed": pa.FixedSizeListArray.from_arrays(pa.array(nested.reshape(-1)), 6),
+        "ragged": pa.array([[1.0] * n for n in range(5)]),
+        "missing": pa.array([None, [1.0], [1.0], [1.0], [1.0]]),
+        "number": pa.array([None, 1, 2, 3, 4]),
+        "text": pa.array(list("abcde")),
+    }
+    pq.write_table(pa.table(table), tmp_path / "d.parquet")
+    source = open_source(Data("d.parquet"), tmp_path)
+    for start, stop in ((0, 5), (1, 4), (4, 5)):
+        found = source.read(start, stop)
+        np.testing.assert_array_equal(found["nested"], nested[start:stop])
+        np.testing.assert_array_equal(found["fixed"], nested[start:stop].reshape(-1, 6))
+    assert source.read(0, 2)["missing"] == [None, [1.0]]
+    assert source.read(0, 2)["number"] == [None, 1]
+    assert source.read(0, 2)["text"] == ["a", "b"]
+    assert source.read(0, 3)["ragged"] == [[], [1.0], [1.0, 1.0]]
+
+
+def test_a_list_of_one_column_is_that_column(tmp_path):
+    columns = {"x": np.ones((3, 2, 2)), "y": np.arange(3)}
+    for given in (("x",), {"a": ("x",)}):
+        found = bound(columns, Data("d", given), None).inputs
+        assert (found["a"] if isinstance(given, dict) else found).shape == (3, 2, 2)
 
 
 def test_a_csv_with_quoted_newlines_and_text(tmp_path):
@@ -146,7 +187,7 @@ def test_a_csv_with_quoted_newlines_and_text(tmp_path):
         ("d.jsonl", '{"x": 1}\n{"y": 1}\n', "row 1 has no 'x'"),
         ("d.jsonl", '{"x": 1}\nxx\n', "row 1 is no JSON"),
         ("d.jsonl", "[1]\n", "is no JSON object"),
-        ("d.npy", "text", "does not hold an array"),
+        ("d.npy", "text", "is damaged, or holds no array of numbers"),
         ("d.safetensors", "text", "is no safetensors file"),
         ("d.txt", "text", "expected .npy, .safetensors, .csv"),
     ],

@@ -1,11 +1,13 @@
 """Jobs, run in this process and in others: the same bytes, resumed, refused, verified."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -300,12 +302,17 @@ def test_rows_that_make_the_model_raise_are_found(folder):
     torch.testing.assert_close(torch.stack([next(iter(found[row].values())) for row in range(7, 30)]), expected)
 
 
-def test_an_error_of_all_rows_is_the_jobs(folder):
+def test_an_error_of_all_rows_is_the_jobs(folder, capsys):
     result = attrkit.run(folder.job(target=7))
     assert not result.done
     assert result.files == ()
-    assert "each of 10 rows ends in the same error" in result.errors[0]
+    assert list(result.errors) == [0]  # which ends the job
+    said = (
+        "of 16 rows from all over the data set, none can be explained; 16 of them end in UsageError: target 7 is out of range"
+    )
+    assert said in result.errors[0]
     assert main(["run", str(folder.job(target=7))]) == 1
+    assert "the job ended there; shards still to be done: 5" in capsys.readouterr().err
 
 
 def test_a_bad_row_may_end_the_job(folder):
@@ -313,7 +320,7 @@ def test_a_bad_row_may_end_the_job(folder):
     result = attrkit.run(folder.job(on_error={"then": "fail"}))
     assert list(result.errors) == [2]
     assert "row 25" in result.errors[2]
-    assert len(result.files) == 5
+    assert len(result.files) == 2  # which ends the job
 
 
 def test_a_shard_is_tried_again(folder, monkeypatch):
@@ -321,11 +328,11 @@ def test_a_shard_is_tried_again(folder, monkeypatch):
 
     written, failures = ledger.written, []
 
-    def failing(path, pieces):
+    def failing(path, pieces, **more):
         if path.name == "part-000003.safetensors" and len(failures) < 2:
             failures.append(path)
-            raise OSError("no space left on device")
-        written(path, pieces)
+            raise OSError("the server does not answer")
+        written(path, pieces, **more)
 
     monkeypatch.setattr(ledger, "written", failing)
     result = attrkit.run(folder.job(on_error={"retries": 2}))
@@ -333,7 +340,29 @@ def test_a_shard_is_tried_again(folder, monkeypatch):
     assert result.done
     failures.clear()
     result = attrkit.run(folder.job("once.yaml", on_error={"retries": 1}))
-    assert result.errors == {3: "OSError: no space left on device (2 times)"}
+    assert result.errors == {3: "OSError: the server does not answer (2 times)"}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_an_output_that_takes_nothing_more_ends_the_job(folder, monkeypatch, capsys, code):
+    from attrkit.jobs import ledger
+
+    written, tried = ledger.written, []
+
+    def failing(path, pieces, **more):
+        if path.name in ("part-000002.safetensors", "part-000003.safetensors"):
+            tried.append(path.name)
+            raise OSError(code, os.strerror(code))
+        written(path, pieces, **more)
+
+    monkeypatch.setattr(ledger, "written", failing)
+    job = folder.job()
+    assert main(["run", str(job)]) == 1
+    assert tried == ["part-000002.safetensors"]
+    said = capsys.readouterr().err
+    assert f"shard 2: OSError: [Errno {code}] {os.strerror(code)}" in said or os.strerror(code) in said
+    monkeypatch.setattr(ledger, "written", written)
+    assert attrkit.run(job).done
 
 
 def test_another_job_is_refused(folder):
@@ -350,11 +379,15 @@ def test_another_job_is_refused(folder):
         attrkit.run(folder.path / "job.yaml")
 
 
-def test_another_model_is_refused(folder):
+def test_another_model_is_refused(folder, monkeypatch):
     job = folder.job()
+    (folder.path / "seed").write_text("")
+    seeded = (folder.path / "net.py").read_text().replace("manual_seed(0)", "manual_seed(os.path.getsize('seed'))")
+    (folder.path / "net.py").write_text(seeded)
+    monkeypatch.chdir(folder.path)
     out = attrkit.run(job).folder
     (out / "_commits" / "000003.json").unlink()
-    (folder.path / "net.py").write_text((folder.path / "net.py").read_text().replace("manual_seed(0)", "manual_seed(1)"))
+    (folder.path / "seed").write_text("1")
     with pytest.raises(UsageError, match="is not the one that this job was begun with"):
         attrkit.run(job)
 
@@ -509,12 +542,40 @@ def test_a_folder_of_another_use_is_left_alone(folder):
         attrkit.run(folder.job())
 
 
+def test_a_commit_that_is_not_whole_is_none(folder):
+    """It is not synced: after a loss of power it may be empty, or hold anything."""
+    job = folder.job()
+    out = attrkit.run(job).folder
+    undisturbed = hashes(out)
+    (out / "_commits" / "000001.json").write_bytes(b"")
+    (out / "_commits" / "000002.json").write_bytes(bytes(40))
+    (out / "_commits" / "000003.json").write_text("{")
+    assert len(jobs.status(job).files) == 3
+    assert len(jobs.verify(job)) == 3
+    assert attrkit.run(job).done
+    assert jobs.verify(job) == []
+    assert hashes(out) == undisturbed
+
+
+def test_the_commit_comes_after_the_synced_shard(folder, monkeypatch):
+    """Which is what makes one sync for both safe."""
+    seen = []
+
+    def noting(name, where):
+        kept = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, **more: (seen.append((name, *where(args))), kept(*args, **more))[1])
+
+    noting("fsync", lambda args: (Path(f"/proc/self/fd/{args[0]}").readlink().name.partition(".")[0],))
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append(("replace", b.name.partition(".")[0])), replace(a, b))[1])
+    attrkit.run(folder.job(shards={"rows": 60}))
+    about = [each for each in seen if each[1] in ("part-000000", "000000")]
+    assert about == [("fsync", "part-000000"), ("replace", "part-000000"), ("replace", "000000")]
+
+
 def test_a_damaged_ledger_is_said(folder):
     job = folder.job()
     out = attrkit.run(job).folder
-    (out / "_commits" / "000001.json").write_text("{")
-    with pytest.raises(UsageError, match=r"000001\.json cannot be read"):
-        attrkit.run(job)
     (out / "plan.json").write_text("{}")
     with pytest.raises(AttrkitError, match=r"plan\.json is no plan of a job"):
         attrkit.run(job)

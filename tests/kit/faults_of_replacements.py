@@ -127,6 +127,12 @@ def another_each_time(problem: Problem) -> Tensors:
 _TURNS = itertools.cycle([0.0, 1.0, 2.0])
 
 
+@replacement("means_by_view")
+def means_by_view(problem: Problem) -> Tensors:
+    """The mean of each example, by a view that inputs need not allow."""
+    return tuple(x.view(len(x), -1).mean(1).reshape(-1, *[1] * (x.dim() - 1)) for x in _floating(problem))
+
+
 @replacement("any_spread")
 def any_spread(problem: Problem, *, spread: float = 1.0) -> Tensors:
     """The inputs and a little more, by a spread whose square may have no root.

@@ -8,12 +8,20 @@ import torch
 
 from attrkit.registry import registry
 from attrkit.specs import Declared
-from attrkit.testing import executors
+from attrkit.testing import executors, wrappers
 from attrkit.testing.checks import declaration
 from attrkit.testing.conformance import judged
 from attrkit.testing.kinds import KINDS, kind_of
 from tests.core import test_conformance
-from tests.kit import faults_of_executors, faults_of_methods, faults_of_parts, faults_of_replacements, faults_of_rules
+from tests.kit import (
+    faults_of_executors,
+    faults_of_methods,
+    faults_of_parts,
+    faults_of_placements,
+    faults_of_replacements,
+    faults_of_rules,
+    faults_of_wrappers,
+)
 
 #: Of each fault, a check that finds it, and words of what that says.
 METHODS = {
@@ -142,6 +150,7 @@ REPLACEMENTS = {
     "nested": ("pickles_to_itself", ""),
     "second_example": ("takes_a_batch_of_one", "one example of a table"),
     "another_each_time": ("stands_in_for_what_is_absent", "the replacement's value"),
+    "means_by_view": ("takes_inputs_of_any_layout", "view"),
     "any_spread": ("says_what_is_wrong_with_options", "spread=-1 ended in ValueError"),
     "any_value": ("refuses_options_that_are_nonsense", "value=object() was accepted"),
 }
@@ -180,6 +189,40 @@ EXECUTORS = {
     "EndsWithTheWork": ("errors_of_the_work_come_through", "nothing came through"),
     "RunsOn": ("nothing_runs_after_it_is_closed", "still begun"),
 }
+WRAPPERS = {
+    "always_the_same_method": ("applies_the_method", "with another method in place 1"),
+    "first_of_several": ("applies_the_method", "with another method in place 2"),
+    "last_of_several": ("applies_the_method", "with another method in place 1"),
+    "past_its_options": ("hands_on_the_options_of_the_method", "applied with n_steps=None"),
+    "an_option_for_the_method": ("hands_on_the_options_of_the_method", "applied with n_steps=2"),
+    "torchs_noise": ("the_same_seed_gives_the_same", "something else"),
+    "noise_of_the_batch": ("draws_belong_to_examples", "other draws"),
+    "draws_undeclared": ("the_seed_does_not_matter", "declare stochastic=True"),
+    "the_same_noise_each_time": ("another_seed_gives_another_sample", "two seeds"),
+    "scaled_over_the_batch": ("examples_do_not_mix", ""),
+    "complete_by_squares": ("attributions_add_up", "off by"),
+    "through_float32": ("keeps_the_precision", "returned torch.float32"),
+    "times_forgotten": ("costs_what_it_declares", "took 2"),
+    "every_copy_kept": ("memory_does_not_grow", "add up as they come"),
+    "no_copy_at_all": ("counts_refuse_zero", "n_samples"),
+    "any_power": ("refuses_options_that_are_nonsense", "power=object() was accepted"),
+    "no_copy_said": ("says_what_is_wrong_with_options", "n_samples=-1 ended in"),
+    "silent": ("is_described", "sentence"),
+    "made_here": ("pickles_to_itself", ""),
+}
+PLACEMENTS = {
+    "loses": ("every_shard_is_done_and_reported_once", "of 4 shards were done"),
+    "reports_twice": ("every_shard_is_done_and_reported_once", "it reported [0, 0,"),
+    "does_all": ("what_is_there_is_left_alone", "it reported [0, 1, 2, 3]"),
+    "gives_up": ("what_fails_is_begun_again_then_reported", "through queue.settled"),
+    "keeps_quiet": ("what_fails_is_begun_again_then_reported", "it reported [0, 3]"),
+    "rewords": ("what_fails_is_begun_again_then_reported", "the error became 'shard failed'"),
+    "stops_at_an_error": ("what_fails_is_begun_again_then_reported", "it reported [0, 1, 3]"),
+    "runs_on": ("nothing_runs_after_it_is_closed", "shards were done after it was closed"),
+    "thread_left": ("nothing_runs_after_it_is_closed", "left behind"),
+    "says_nothing": ("is_described", "order"),
+    "made_here": ("pickles_to_itself", ""),
+}
 #: Of rulesets, which are made of rules that have one.
 RULESETS = {
     "much_absorbed": ("relevance_is_conserved", "made or lost"),
@@ -189,8 +232,8 @@ RULESETS = {
     "in_units_of_the_inputs": ("is_finite", "dense: NaN or infinity"),
     "by_exponentials": ("float32_is_near_float64", "dense: float32 is off"),
 }
-#: Kinds whose faults are in tests of their own: of wrappers most checks are those of methods.
-ELSEWHERE = {"wrapper", "placement"}
+#: Of wrappers, the checks of their own; the others are those of methods, and find the faults of these too.
+OWN = {"wrapper": wrappers.check.found}
 #: Checks that no fault is planted for, and why.
 UNPLANTED = {
     ("method", "a_layer_that_never_runs_is_named"): "attrkit itself asks for layers, before the method runs",
@@ -199,7 +242,6 @@ UNPLANTED = {
     ("method", "a_wrong_baseline_is_named"): "attrkit itself checks baselines",
     ("method", "devices_agree"): "it needs a GPU; test_devices has one",
     ("rule", "agrees_with_the_engine"): "the engine calls the function as it is: no rule can make it do otherwise",
-    ("replacement", "takes_inputs_of_any_layout"): "inputs reach replacements as contiguous copies",
     ("ruleset", "what_is_required_is_named"): "attrkit itself reads parameters",
 }
 
@@ -233,6 +275,16 @@ def test_a_fault_of_a_replacement_is_named(fault):
 @pytest.mark.parametrize("fault", PARTS)
 def test_a_fault_of_a_part_is_named(fault):
     named(getattr(faults_of_parts, fault), *PARTS[fault])
+
+
+@pytest.mark.parametrize("fault", WRAPPERS)
+def test_a_fault_of_a_wrapper_is_named(fault):
+    named(getattr(faults_of_wrappers, fault), "wrapper", *WRAPPERS[fault])
+
+
+@pytest.mark.parametrize("fault", PLACEMENTS)
+def test_a_fault_of_a_placement_is_named(fault):
+    named(getattr(faults_of_placements, fault), "placement", *PLACEMENTS[fault])
 
 
 @pytest.fixture
@@ -272,6 +324,7 @@ def test_a_fault_of_an_executor_is_named(fault, monkeypatch):
 def test_every_fault_is_in_a_table():
     modules = {
         faults_of_methods: METHODS, faults_of_rules: RULES, faults_of_replacements: REPLACEMENTS, faults_of_parts: PARTS,
+        faults_of_wrappers: WRAPPERS, faults_of_placements: PLACEMENTS,
     }  # fmt: skip
     for module, table in modules.items():
         assert table.keys() == {name for name, each in vars(module).items() if isinstance(each, Declared)}
@@ -280,13 +333,16 @@ def test_every_fault_is_in_a_table():
 
 
 def test_every_check_finds_a_fault():
-    tables = {"method": METHODS, "rule": RULES, "replacement": REPLACEMENTS, "executor": EXECUTORS, "ruleset": RULESETS}
+    tables = {
+        "method": METHODS, "rule": RULES, "replacement": REPLACEMENTS, "executor": EXECUTORS, "ruleset": RULESETS,
+        "wrapper": WRAPPERS, "placement": PLACEMENTS,
+    }  # fmt: skip
     found = {(kind, check) for kind, table in tables.items() for check, _ in table.values()}
     found |= {(kind, check) for kind, check, _ in PARTS.values()}
     found |= {(kind, case[-1]) for kind in KINDS for case in getattr(test_conformance, f"{kind.upper()}S", ())}
     found |= {(kind, "is_described") for kind, _ in found} | {(kind, "pickles_to_itself") for kind, _ in found}  # one for all
     found |= {("ruleset", "every_choice_works")}
-    every = {(kind, check) for kind in KINDS.keys() - ELSEWHERE for check in KINDS[kind].checks}
+    every = {(kind, check) for kind in KINDS for check in OWN.get(kind, KINDS[kind].checks)}
     assert every - found == UNPLANTED.keys()
 
 

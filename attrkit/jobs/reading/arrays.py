@@ -13,6 +13,7 @@ class Numpy:
     """One array in a .npy file, mapped into memory. Raises UsageError where it needs pickle, or has no rows."""
 
     columns = ("",)
+    explained = ()
 
     def __init__(self, path: Path) -> None:
         import numpy as np
@@ -20,7 +21,7 @@ class Numpy:
         try:
             self._array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise UsageError(f"{path} does not hold an array of numbers, which needs no pickle: {error}") from error
+            raise UsageError(f"{path} is damaged, or holds no array of numbers; save one by numpy.save(path, array)") from error
         if not self._array.ndim:
             raise UsageError(f"{path} holds a single number; its first dimension must be the rows")
 
@@ -36,6 +37,8 @@ class Numpy:
 
 class Safetensors:
     """The tensors of a .safetensors file, each a column. Raises UsageError where their numbers of rows differ."""
+
+    explained = ()
 
     def __init__(self, path: Path) -> None:
         from safetensors import SafetensorError, safe_open

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,14 @@ class Images:
     """
 
     columns = ("image", "file", "folder")
+    explained = ("image",)
 
     def __init__(self, places: Sequence[Path], data: Data) -> None:
         try:
             import PIL.Image  # noqa: F401 - whether it is there
         except ImportError as error:
             raise MissingExtra("reading images", "images", "Pillow") from error
-        root = places[0] if places[0].is_dir() else places[0].parent
+        root = places[0] if places[0].is_dir() else Path(os.path.commonpath([place.parent for place in places]))
         found = root.rglob("*") if places[0].is_dir() else places
         self._files = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
         if not self._files:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrkit.errors import UsageError
 from attrkit.loading.models import load_object
 
+_ASKED_FOR = 100  # rows, for one that can be had
 _FORMS = "file.py:name or package.module:name"
 
 
 class Iterated:
     """Rows are arrays, tensors or numbers, or mappings of these by column.
+
+    Of a tuple, as data sets of torch give them, the columns are counted from 0, and the first is explained.
 
     What has a length and takes an index is asked for just the rows that are wanted. Of any other iterable rows are passed over
     until the wanted ones come; a function is called again to begin anew.
@@ -34,7 +38,16 @@ class Iterated:
         self._next, self._running = 0, iter(()) if self._sequence is not None else iter(self._new())
         if not self._rows:
             raise UsageError(f"data {path!r} gives no rows")
-        self.columns = tuple(_by_column(self._taken(0, 1)[0]))
+        first = self._first()
+        self.columns = tuple(_by_column(first))
+        self.explained = ("0",) if _is_pair(first) else ()
+
+    def _first(self) -> Any:
+        """The first row that can be had."""
+        for row in range(min(_ASKED_FOR, self._rows)):
+            with suppress(Exception):  # such rows are found out later
+                return self._taken(row, row + 1)[0]
+        return self._taken(0, 1)[0]  # which says what is wrong
 
     def _new(self) -> Any:
         found = self._given() if callable(self._given) and not hasattr(self._given, "__getitem__") else self._given
@@ -61,6 +74,9 @@ class Iterated:
                 row = next(self._running)
             except StopIteration:
                 raise UsageError(f"data {self._name!r} ended after {self._next} rows, expected {self._rows}") from None
+            except BaseException:
+                self._next = self._rows  # a generator is at its end then: the next rows are asked for from the beginning
+                raise
             if self._next >= start:
                 found.append(row)
             self._next += 1
@@ -73,7 +89,13 @@ def _length(found: Iterable[Any]) -> int:
 
 
 def _by_column(row: Any) -> Mapping[str, Any]:
+    if _is_pair(row):
+        return {str(place): each for place, each in enumerate(row)}
     return row if isinstance(row, Mapping) else {"": row}
+
+
+def _is_pair(row: Any) -> bool:
+    return isinstance(row, tuple | list) and any(hasattr(each, "shape") for each in row)
 
 
 def _stacked(values: list[Any]) -> Any:

@@ -6,25 +6,36 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrkit.errors import UsageError
 
+_LOOKED_AT = 100  # lines, for one that is JSON
+
 
 class Jsonl:
-    """JSON objects, one per line; the keys of the first are the columns.
+    """JSON objects, one per line; the keys of the first that can be read are the columns.
 
     Raises:
         UsageError: the file has no rows, or a line is no JSON object, or lacks a column.
     """
+
+    explained = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._at = _beginnings(path, quoted=False)
         if len(self) < 1:
             raise UsageError(f"{path} has no rows")
-        self.columns = tuple(next(self._objects(0, 1)))
+        self.columns = self._keys()
+
+    def _keys(self) -> tuple[str, ...]:
+        for row in range(min(_LOOKED_AT, len(self))):
+            with suppress(UsageError):
+                return tuple(next(self._objects(row, row + 1)))
+        return tuple(next(self._objects(0, 1)))  # which says what is wrong
 
     def __len__(self) -> int:
         return len(self._at) - 1
@@ -34,7 +45,7 @@ class Jsonl:
         rows = list(self._objects(start, stop))
         for number, row in enumerate(rows, start):
             if lacking := [name for name in self.columns if name not in row]:
-                raise UsageError(f"{self._path}: row {number} has no {lacking[0]!r}, which the first row has")
+                raise UsageError(f"{self._path}: row {number} has no {lacking[0]!r}, which other rows have")
         return {name: [row[name] for row in rows] for name in self.columns}
 
     def _objects(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
@@ -54,6 +65,8 @@ class Csv:
     Raises:
         UsageError: the file has no rows, or they have different lengths.
     """
+
+    explained = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path

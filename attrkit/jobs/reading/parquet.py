@@ -18,6 +18,8 @@ class Parquet:
         UsageError: it is no parquet file.
     """
 
+    explained = ()
+
     def __init__(self, path: Path) -> None:
         try:
             import pyarrow as pa
@@ -44,4 +46,26 @@ class Parquet:
             self._kept = groups, self._file.read_row_groups(list(groups))
         first = begins[groups[0]]
         table = self._kept[1].slice(start - first, stop - start)
-        return {name: table.column(name).to_pylist() for name in self.columns}
+        return {name: _values(table.column(name)) for name in self.columns}
+
+
+def _values(column: Any) -> Any:
+    """A column as an array, rows first, where it holds numbers or lists of them that are as long, and as a list elsewhere."""
+    import numpy as np
+    import pyarrow as pa
+
+    whole, shape = column.combine_chunks(), [len(column)]
+    inner = whole
+    while pa.types.is_list(inner.type) or pa.types.is_large_list(inner.type) or pa.types.is_fixed_size_list(inner.type):
+        lengths = (
+            inner.value_lengths().unique().to_pylist()
+            if not pa.types.is_fixed_size_list(inner.type)
+            else [inner.type.list_size]
+        )
+        if inner.null_count or len(lengths) != 1:
+            return whole.to_pylist()
+        shape.append(lengths[0])
+        inner = inner.flatten()
+    if inner.null_count or not (pa.types.is_integer(inner.type) or pa.types.is_floating(inner.type)):
+        return whole.to_pylist()
+    return np.array(inner.to_numpy(zero_copy_only=False)).reshape(shape)

@@ -23,8 +23,8 @@ class Rows:
     targets: Tensor | None = None
 
 
-def bound(columns: Mapping[str, Any], data: Data, target: Any) -> Rows:
-    """What ``columns`` of some rows mean to a job; ``target`` is the job's.
+def bound(columns: Mapping[str, Any], data: Data, target: Any, explained: tuple[str, ...] = ()) -> Rows:
+    """What ``columns`` of some rows mean to a job; ``target`` is the job's, ``explained`` what the reader says of itself.
 
     Raises:
         UsageError: a column is missing, or holds no numbers.
@@ -32,7 +32,7 @@ def bound(columns: Mapping[str, Any], data: Data, target: Any) -> Rows:
     label = target["column"] if isinstance(target, Mapping) else None
     ids = None if data.id is None else [_plain(value) for value in _column(columns, data.id, "data.id")]
     targets = None if label is None else _numbers(_column(columns, label, "target"), label).long()
-    rest = [name for name in columns if name not in (data.id, label)]
+    rest = [name for name in explained or columns if name not in (data.id, label)]
     if isinstance(data.columns, Mapping):
         inputs = {argument: _gathered(columns, given) for argument, given in data.columns.items()}
         return Rows(inputs, ids, targets)
@@ -55,6 +55,8 @@ def _gathered(columns: Mapping[str, Any], given: str | Sequence[str]) -> Tensor:
     if isinstance(given, str):
         return _numbers(_column(columns, given, "data.columns"), given)
     each = [_numbers(_column(columns, name, "data.columns"), name) for name in given]
+    if len(each) == 1 and each[0].dim() > 1:
+        return each[0]
     for name, tensor in zip(given, each, strict=True):
         if tensor.dim() != 1:
             raise UsageError(
@@ -84,7 +86,10 @@ def _numbers(values: Any, name: str) -> Tensor:
     except (TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"data: column {name!r} holds no numbers: {error}; leave it out with data.columns") from error
+        like = next((f", like {value!r}" for value in values if isinstance(value, str)), "")
+        raise UsageError(
+            f"data: column {name!r} holds what is no number{like}; if all of it is like that, name the others in data.columns"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

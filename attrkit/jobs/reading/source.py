@@ -25,6 +25,11 @@ class Source(Protocol):
         """Their names; one without a name is the empty text."""
         ...
 
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """Those that are explained where a job does not say: all, but for id and target, where this is empty."""
+        ...
+
     def __len__(self) -> int: ...
 
     def read(self, start: int, stop: int) -> Mapping[str, Any]:
@@ -64,10 +69,10 @@ def open_source(data: Data, folder: Path) -> Source:
 
 
 def _opened(path: Path) -> Source:
-    if path.suffix not in _READERS:
+    if path.suffix.lower() not in _READERS:
         known = ", ".join((*_READERS, "a folder of images"))
         raise UsageError(f"data {path.name!r}: expected {known}, or file.py:name for an iterable")
-    module, _, name = _READERS[path.suffix].partition(":")
+    module, _, name = _READERS[path.suffix.lower()].partition(":")
     reader: Source = getattr(import_module(f"attrkit.jobs.reading.{module}"), name)(path)
     return reader
 
@@ -78,6 +83,7 @@ class Joined:
 
     parts: Sequence[Source]
     names: Sequence[str]
+    explained: tuple[str, ...] = ()
     _ends: list[int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -34,9 +34,14 @@ def what_is_ignored_gets_nothing(s: Subject) -> None:
     assert ignored.abs().max() <= 1e-9, f"an ignored feature got {float(ignored.abs().max()):.3g}"
 
 
-@check(lambda s: _judges(s) and s.spec.baseline != "none" and not s.spec.distribution and s.spec.complete != "no")
+def _sums_over_paths(s: Subject) -> bool:
+    """Whether it is linear in the model and complete, as means over paths from the baseline are, like Shapley values."""
+    return s.spec.baseline != "none" and not s.spec.distribution and s.spec.linear and s.spec.complete != "no"
+
+
+@check(lambda s: _judges(s) and _sums_over_paths(s))
 def what_does_not_move_gets_nothing(s: Subject) -> None:
-    """A feature that is what its baseline is gets 0."""
+    """A linear and complete method gives 0 to a feature that is what its baseline is."""
     x = points(3, 5)
     baseline = x.clone()
     baseline[:, 1] += 1

@@ -68,6 +68,10 @@ def costs_what_it_declares(s: Subject) -> None:
         assert fits, f"declares {declared} = {expected:g} {direction} passes, and took {taken}"
 
 
+_STREAMS = {"grads", "values", "along_path", "attributions", "contributions"}
+_AT_ONCE = 2  # copies of the inputs that another method is given; without a bound their number depends on the clock
+
+
 @attrs.define
 class _Watching:
     """A runner that counts how many of the results that it yielded are alive at once."""
@@ -78,10 +82,12 @@ class _Watching:
 
     def __getattr__(self, name: str) -> Any:
         stream = getattr(self.runner, name)
-        return self._watched(stream) if name in ("grads", "values", "along_path", "attributions", "contributions") else stream
+        return self._watched(stream, bounded=name == "attributions") if name in _STREAMS else stream
 
-    def _watched(self, stream: Any) -> Any:
+    def _watched(self, stream: Any, *, bounded: bool) -> Any:
         def call(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            if bounded:
+                kwargs["most"] = min(kwargs.get("most") or _AT_ONCE, _AT_ONCE)
             for found in stream(*args, **kwargs):
                 self.alive.extend(weakref.ref(t) for t in _tensors(found))
                 self.alive = [ref for ref in self.alive if ref() is not None]
@@ -100,17 +106,17 @@ def _tensors(found: Any) -> Iterator[Tensor]:
             yield from _tensors(each)
 
 
-@check(lambda s: _in_steps(s) and not isinstance(s.spec, Wrapped))  # which runs a method until passes are as large as is best
+def _in_steps(s: Subject) -> bool:
+    return s.spec.gradient and any(s.takes(name) for name in ("n_steps", "n_samples"))
+
+
+@check(_in_steps)
 def memory_does_not_grow(s: Subject) -> None:
     """Of the gradients of many steps, no more are kept at once than of few."""
     name = next(name for name in ("n_steps", "n_samples") if s.takes(name))
     few, many = (_kept(s, {name: n}) for n in (8, 64))
     allowed = max(2 * few + 8, 32)  # those of a pass are there together
     assert many <= allowed, f"{few} tensors were alive at once with {name}=8, and {many} with 64; add up as they come"
-
-
-def _in_steps(s: Subject) -> bool:
-    return s.spec.gradient and any(s.takes(name) for name in ("n_steps", "n_samples"))
 
 
 def _kept(s: Subject, options: Mapping[str, Any]) -> int:

@@ -64,7 +64,7 @@ class _Refusing(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004 - as above
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 - as above
         raise Boom(_SAID)
 
 
@@ -72,7 +72,7 @@ class _Backward(nn.Module):
     """Raises in the backward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
-        passed: Tensor = _Refusing.apply(x)
+        passed: Tensor = _Refusing.apply(x)  # type: ignore[no-untyped-call]
         return passed
 
 
@@ -124,7 +124,7 @@ def leaves_alone_what_cannot_be_copied(s: Subject) -> None:
 def training_mode_survives(s: Subject) -> None:
     """A model in training mode, with dropout and batch norm, stays in it with the same statistics; a warning says so."""
     model, x = seeded(noisy).train(), points(4, 5)
-    with warnings.catch_warnings(), untouched(model, x):
+    with untouched(model, x), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         s.values(model, x)
 
@@ -162,7 +162,7 @@ def threads_do_not_meet(s: Subject) -> None:
             errors.append(error)
 
     def use() -> None:
-        while not wrong and not done.is_set():
+        while not wrong and not done.wait(1e-3):
             wrong.extend(a for a, b in zip(_used(model, inputs[0]), answer, strict=True) if not torch.equal(a, b))
 
     explaining, using = [Thread(target=explain, args=(i,)) for i in range(2)], [Thread(target=use) for _ in range(3)]

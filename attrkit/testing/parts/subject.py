@@ -87,14 +87,17 @@ def accepted(takes: Callable[[Tensors], Any]) -> Iterator[str]:
 
 
 def refused(takes: Callable[[Tensors], Any]) -> str:
-    """Why each kind of inputs is refused, one line for each."""
-    lines = []
+    """Why all inputs are refused: for one reason, or a line for each kind of them."""
+    reasons: dict[str, str] = {}
     for setting in SETTINGS:
         try:
             takes(inputs_of(setting))
         except UsageError as error:
-            lines.append(f"{setting}: {error}")
-    return "\n".join(lines)
+            reasons[setting] = str(error)
+    if len(set(reasons.values())) == 1:
+        return f"it refuses all inputs: {next(iter(reasons.values()))}"
+    lines = (f"{setting}: {reason}" for setting, reason in reasons.items())
+    return "\n".join(("it refuses all inputs, for several reasons; options may help:", *lines))
 
 
 def broadcasts(t: Tensor, x: Tensor) -> bool:

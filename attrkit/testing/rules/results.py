@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attrkit.propagation.step import Kept, OperationStep
+from attrkit.rulesets.vocabulary import COMPOSITE, members
 from attrkit.testing.models import points
 from attrkit.testing.rules.registered import check
 from attrkit.testing.rules.steps import cases, operation_of
@@ -30,6 +31,10 @@ def is_for_an_operation(s: RuleSubject) -> None:
         call = s.call(known[0])
         s.raw(call.step, carried(call.step))  # raises what it refuses the operation with
     named = s.spec.operations - {"module"}
+    apart = sorted(members(named) & COMPOSITE)
+    assert not apart or members(named) - COMPOSITE or s.returns in ("parts", "shares"), (
+        f"operations={sorted(named)}: {', '.join(apart)} are taken apart, and rules govern what they are made of; be for that"
+    )
     assert known or not named, f"operations={sorted(named)} names no operation that exists; attrkit rules lists them"
 
 

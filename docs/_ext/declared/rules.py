@@ -10,7 +10,7 @@ import yaml
 
 from attrkit.cli import main
 from attrkit.registry import registry
-from attrkit.rulesets.vocabulary import GROUPS
+from attrkit.rulesets.vocabulary import GROUPS, MEANINGS
 from attrkit.specs import RuleSpec
 from declared.pieces import body, code, codes, facts, fenced, hidden_toctree, joined, links, options, prose, table
 
@@ -38,14 +38,14 @@ def rules_page() -> str:
             "papers": links(spec.references),
         }
         parts += [f"## {name}", body(spec), options(spec, "parameter"), facts(promises)]
-    groups = [(code(group), codes(sorted(members))) for group, members in GROUPS.items()]
+    groups = [(code(group), MEANINGS[group], codes(sorted(members))) for group, members in GROUPS.items()]
     return joined(
         "# Rules",
         table(rows, ("rule", "", "operations", "conserves")),
         *parts,
         "## Groups of operations",
         "A declaration and a ruleset may name a group for its members.",
-        table(groups, ("group", "operations")),
+        table(groups, ("group", "", "operations")),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 import attrkit
 from attrkit import NO_FEATURE
 from attrkit.errors import AttrkitWarning, ModelError, UnknownName, UsageError, UsageTypeError
+from attrkit.registry import registry
 from tests.plugins.models import Tokens, TwoInputs, built, cnn, draw, mlp, smooth_mlp
 
 
@@ -467,3 +468,7 @@ def test_distances_that_are_not_finite(kernel):
 def test_a_model_that_returns_nan():
     with pytest.raises(ModelError, match="the model returned NaN or infinity for"):
         attrkit.explain(lambda x: (1 / x).sum(1), draw(1, 3), "lime", standardise=False, n_samples=20)
+
+
+def test_it_says_that_it_draws():
+    assert registry.method("lime").stochastic

@@ -168,3 +168,9 @@ def test_an_interrupt_leaves_an_estimate_of_the_first_masks(explain):
     with pytest.warns(UserWarning, match=r"interrupted after \d+ of 40000 evaluations"):
         found = explain(forward, x, "rise", n_samples=40_000, internal_batch_size=500)
     assert (found.values["x"] - torch.tensor([[1.5, 1.5, 1.0]])).abs().max() < 0.05
+
+
+def test_one_mask_is_enough_where_it_holds_all_and_a_batch_may_be_of_numbers(explain):
+    x = torch.tensor([3.0, 5.0]).double()
+    found = explain(lambda x: 2 * x, x, "rise", n_samples=1, share=1 - 1e-9)
+    same(found.values["x"], 2 * x)

@@ -184,6 +184,9 @@ def test_a_model_in_training_mode(explain):
     ("line", "message"),
     [
         (entry({"op": "relu"}, "zplus"), r"rule 'zplus' is not defined for op relu; rules for it: .*guided, pass"),
+        (entry({"op": "logsumexp"}, "pass"), r"rule 'pass' is not defined for op logsumexp; rules for it: expand, gradient,"),
+        (entry({"op": "logsumexp"}, "unchanged"), r"rule 'unchanged' is not defined for op logsumexp"),
+        (entry({"op": "recurrent"}, "unchanged"), r"rule 'unchanged' is not defined for op recurrent"),
         (entry({"op": "linear"}, "pass"), r"rule 'pass' is not defined for op linear; rules for it: .*epsilon"),
         (entry({"op": ["linear", "activation"]}, "gamma"), r"rule 'gamma' is not defined for op activation"),
         (entry({"op": "softmax"}, "pass"), r"rule 'pass' is not defined for op softmax; rules for it: .*softmax_taylor"),

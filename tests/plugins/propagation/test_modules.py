@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from attrkit.errors import RulesetError
+from attrkit import rule
+from attrkit.errors import RulesetError, UsageError
+from attrkit.registry import registry
 from tests.plugins.models import built, draw
 from tests.plugins.propagation.oracle import entry, ruleset
 
@@ -122,6 +124,84 @@ class Pairing(Squared):
 class Scaled(Squared):
     def forward(self, x, by=1.0, *, plus=0.0):
         return torch.relu(x) * by + plus
+
+
+class Product(Squared):
+    def forward(self, a, /, *, b):
+        return a * b
+
+
+class Listing(Squared):
+    def forward(self, a, others):
+        return a * others[0]
+
+
+class Twofold(nn.Module):
+    """A module of two tensors that both depend on the input."""
+
+    def __init__(self, act=Product):
+        super().__init__()
+        self.first, self.second, self.act, self.head = nn.Linear(4, 5), nn.Linear(4, 5), act(), nn.Linear(5, 2)
+
+    def forward(self, x):
+        a, b = self.first(x), self.second(x)
+        return self.head(self.act(a, [b]) if isinstance(self.act, Listing) else self.act(a, b=b))
+
+
+@rule("three_to_one", operations={"module"}, returns="shares", conserves="yes")
+def three_to_one(step):
+    """Three quarters to the first operand, the rest to the second."""
+    assert step.live == (True, True)
+    return (0.75, 0.25)
+
+
+@rule("for_one", operations={"module"}, returns="shares")
+def for_one(step):
+    """A share for the first operand alone."""
+    return (0.5,)
+
+
+@pytest.fixture
+def registered(request):
+    registry.register(request.param)
+    yield request.param.name
+    registry.unregister(request.param.name)
+
+
+@pytest.mark.parametrize("registered", [three_to_one], indirect=True, ids=["three_to_one"])
+def test_a_module_shares_among_all_of_its_tensors(explain, registered):
+    model = built(Twofold)
+    found = explained(explain, model, entry({"op": "module", "module": "Product"}, registered))
+    a, b = model.first(X), model.second(X)
+    r = a * b * model.head.weight[1]
+    expected = X * ((0.75 * r / a) @ model.first.weight + (0.25 * r / b) @ model.second.weight)
+    same(found.values["x"], expected.detach())
+
+
+def test_all_tensors_of_a_stopped_module_are_stopped(explain):
+    class Beside(Twofold):
+        def forward(self, x):
+            return super().forward(x) + x[:, :2]
+
+    found = explained(explain, built(Beside), entry({"op": "module", "module": "Product"}, "stop"))
+    expected = torch.zeros_like(X)
+    expected[:, 1] = X[:, 1]
+    same(found.values["x"], expected)
+
+
+@pytest.mark.parametrize("registered", [for_one], indirect=True, ids=["for_one"])
+def test_shares_for_some_operands_alone_are_refused(explain, registered):
+    with pytest.raises(
+        UsageError, match="'for_one' returned 1 shares for module at 'act', which has 2 operands; return one for"
+    ):
+        explained(explain, built(Twofold), entry({"op": "module", "module": "Product"}, registered))
+
+
+def test_sharing_among_tensors_in_a_list_is_refused(explain):
+    with pytest.raises(
+        RulesetError, match="module in act: no rule can govern it as a whole: it is called with tensors in a list"
+    ):
+        explained(explain, built(lambda: Twofold(Listing)), entry({"op": "module", "module": "Listing"}, "stop"))
 
 
 def test_a_module_that_writes_into_its_input_is_refused(explain):

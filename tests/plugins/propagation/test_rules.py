@@ -294,3 +294,17 @@ def test_the_box_is_a_number_one_per_channel_or_a_tensor(explain, bounds):
     found = relevance_of(explain, model, x, governed("zbox", {"low": bounds[0], "high": bounds[1], "stabilizer": ABSOLUTE}))
     flat = {"low": low.expand(shape).flatten(), "high": high.expand(shape).flatten(), "stabilizer": ABSOLUTE}
     same(found, expected("zbox", model.module, x, model.readout.weight.detach()[0], **flat))
+
+
+def test_alpha_may_be_one_and_beta_zero(explain):
+    model, x = read(OPERATIONS["dense"][0], (5,), True, "tanh"), draw(3, 5)
+    options = {"alpha": 1.0, "beta": 0.0, "stabilizer": ABSOLUTE}
+    found = relevance_of(explain, model, x, governed("alphabeta", options))
+    same(found, expected("alphabeta", model.module, torch.tanh(x), model.readout.weight.detach()[0], **options))
+
+
+@pytest.mark.parametrize("epsilon", [-0.5, {"epsilon": -0.5, "relative": True}])
+def test_a_stabilizer_that_is_a_little_negative(explain, epsilon):
+    model, x = read(OPERATIONS["dense"][0], (5,), True), draw(3, 5)
+    with pytest.raises(UsageError, match=r"must be a number of at least 0, got -0\.5"):
+        relevance_of(explain, model, x, governed("epsilon", {"epsilon": epsilon}))
