@@ -186,9 +186,10 @@ def _show_rule(name: str, *, as_json: bool) -> None:
     if more := more_of(spec.doc):
         click.echo(click.wrap_text(more, 100) + "\n")
     each = sorted(members(spec.operations))
-    named = ", ".join(described["operations"])
+    own = sorted(spec.operations)
+    named = ", ".join(own)
     facts({
-        "operations": named if each == described["operations"] else f"{named}: {', '.join(each)}",
+        "operations": named if each == own else f"{named}: {', '.join(each)}",
         "carries": spec.carries,
         "returns": described["returns"],
         "conserves": {"no": "no", "yes": "relevance", "without_bias": "relevance, where nothing is added"}[spec.conserves],

@@ -30,7 +30,6 @@ from attrkit.registry import registry
 _PROBED = 16  # rows, of all the data set; where none can be explained, that is the job's own fault
 _PASSING = (MemoryError, torch.OutOfMemoryError)  # they may not come again, and no row is the cause
 _OF_THE_JOB = (UnknownName, PluginUnavailable, MissingExtra)
-_OF_EXAMPLES = ("baselines", "feature_mask")  # options that a method may be given an example of for each row
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
@@ -166,9 +165,9 @@ class Calculation:
 
     def _refuse_examples(self, inputs: Any) -> None:
         """Raise JobError for an option that holds something for each row: which row would be whose?"""
-        spread = registry.method(self.job.method).distribution
         dims = {tensor.dim() for tensor in _leaves(inputs)}
-        for name in _OF_EXAMPLES[1 if spread else 0 :]:
+        several = registry.method(self.job.method).distribution  # baselines are a sample then, whatever their number
+        for name in ("feature_mask",) if several else ("feature_mask", "baselines"):
             for tensor in _leaves(self.options.get(name)):
                 if tensor.dim() in dims and len(tensor) != 1:
                     raise JobError(

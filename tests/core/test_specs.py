@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 import warnings
 
 import attrs
@@ -187,3 +189,23 @@ def test_usage_errors_are_what_callers_of_the_established_api_catch():
     assert issubclass(UsageError, AttrkitError | ValueError)
     assert issubclass(UsageError, AssertionError)
     assert issubclass(UnknownName, LookupError | UsageError)
+
+
+def test_aliases_of_the_protocols_are_real_at_run_time():
+    code = """if True:
+        from collections.abc import Callable
+        import sys
+        from attrkit import method
+        from attrkit.protocols import Contribute, Tensors
+
+        assert "torch" not in sys.modules
+
+        @method("mine")
+        def mine(problem, *, most: Tensors | Callable[..., Tensors] | None = None) -> Tensors | None:
+            'It is written without the future statement.'
+
+        (option,) = mine.options
+        assert option.type == "tuple[Tensor, ...] | Callable[..., tuple[Tensor, ...]] | None", option.type
+        assert Contribute | None
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -54,6 +54,14 @@ executor: {kind: local, workers: 2}
 seed: 0
 """
 
+RULES = """\
+schema: attrkit/ruleset@1
+name: mine
+rules:
+  - {id: dense, match: {op: linear}, rule: epsilon}
+  - {id: rest, match: {op: activation}, rule: pass}
+"""
+
 
 class Folder:
     """A job's folder."""

@@ -17,15 +17,7 @@ from attrkit.errors import UsageError
 from attrkit.jobs.ledger import Ledger, written
 from attrkit.jobs.running import _begun
 from attrkit.registry import registry
-from tests.jobs.conftest import hashes
-
-RULES = """\
-schema: attrkit/ruleset@1
-name: mine
-rules:
-  - {id: dense, match: {op: linear}, rule: epsilon}
-  - {id: rest, match: {op: activation}, rule: pass}
-"""
+from tests.jobs.conftest import RULES, hashes
 
 
 @pytest.mark.slow

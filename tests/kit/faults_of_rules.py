@@ -144,6 +144,12 @@ def for_nothing(step: Step, relevance: Tensor) -> Tensor:
     return step.transpose(relevance)
 
 
+@rule("for_what_is_taken_apart", operations={"logsumexp"})
+def for_what_is_taken_apart(step: Step, relevance: Tensor) -> Tensor:
+    """For an operation that is computed by others, which are governed each."""
+    return relevance.unsqueeze(-1).expand_as(step.input)
+
+
 @rule("by_how_many_there_are", operations={"linear"}, returns="quotient")
 def by_how_many_there_are(step: Step, relevance: Tensor) -> Tensor:
     """Shares by contribution, divided by the number of outputs that carry something."""

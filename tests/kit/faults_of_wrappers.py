@@ -68,17 +68,17 @@ def an_option_for_the_method(problem: Problem, inner: Any) -> Tensors:
 # Draws.
 
 
-@wrapper("torchs_noise", stochastic=True, times="n_samples")
-def torchs_noise(problem: Problem, inner: Inner, *, n_samples: int = 3) -> Tensors:
+@wrapper("torchs_noise", stochastic=True, times="n_copies")
+def torchs_noise(problem: Problem, inner: Inner, *, n_copies: int = 3) -> Tensors:
     """The mean for noisy copies, whose noise the seed does not decide.
 
     Args:
-        n_samples: how many.
+        n_copies: how many.
     """
-    if n_samples < 1:
-        raise UsageError(f"n_samples must be at least 1, got {n_samples}")
-    noisy = (tuple(x + 0.1 * torch.randn(x.shape, dtype=x.dtype) for x in problem.inputs) for _ in range(n_samples))
-    return _mean(problem, inner, noisy, n_samples)
+    if n_copies < 1:
+        raise UsageError(f"n_copies must be at least 1, got {n_copies}")
+    noisy = (tuple(x + 0.1 * torch.randn(x.shape, dtype=x.dtype) for x in problem.inputs) for _ in range(n_copies))
+    return _mean(problem, inner, noisy, n_copies)
 
 
 @wrapper("noise_of_the_batch", stochastic=True, times="3")
@@ -137,27 +137,14 @@ def times_forgotten(problem: Problem, inner: Inner) -> Tensors:
     return tuple((a + b) / 2 for a, b in zip(*found, strict=True))
 
 
-@wrapper("every_copy_kept", stochastic=True, times="n_samples")
-def every_copy_kept(problem: Problem, inner: Inner, *, n_samples: int = 3) -> Tensors:
-    """The median over noisy copies, all of which it keeps.
-
-    Args:
-        n_samples: how many.
-    """
-    if n_samples < 1:
-        raise UsageError(f"n_samples must be at least 1, got {n_samples}")
-    found = list(problem.attributions(inner, _noisy(problem, n_samples), n_samples))
-    return tuple(torch.stack(parts).median(0).values for parts in zip(*found, strict=True))
-
-
-@wrapper("no_copy_at_all", stochastic=True, times="n_samples")
-def no_copy_at_all(problem: Problem, inner: Inner, *, n_samples: int = 3) -> Tensors:
+@wrapper("no_copy_at_all", stochastic=True, times="n_copies")
+def no_copy_at_all(problem: Problem, inner: Inner, *, n_copies: int = 3) -> Tensors:
     """The mean for noisy copies, also of none.
 
     Args:
-        n_samples: how many.
+        n_copies: how many.
     """
-    return _mean(problem, inner, _noisy(problem, n_samples), n_samples)
+    return _mean(problem, inner, _noisy(problem, n_copies), n_copies)
 
 
 @wrapper("any_power")
@@ -171,14 +158,14 @@ def any_power(problem: Problem, inner: Inner, *, power: Any = 1.0) -> Tensors:
     return tuple(v.abs() ** exponent for v in inner(problem.apart()))
 
 
-@wrapper("no_copy_said", stochastic=True, times="n_samples")
-def no_copy_said(problem: Problem, inner: Inner, *, n_samples: int = 3) -> Tensors:
+@wrapper("no_copy_said", stochastic=True, times="n_copies")
+def no_copy_said(problem: Problem, inner: Inner, *, n_copies: int = 3) -> Tensors:
     """The mean for noisy copies, of which it takes any number for granted.
 
     Args:
-        n_samples: how many.
+        n_copies: how many.
     """
-    found = [inner(problem.apart()) for _ in range(n_samples)]
+    found = [inner(problem.apart()) for _ in range(n_copies)]
     return tuple(torch.stack(parts).mean(0) for parts in zip(*found, strict=True)) if found else (found[0],)
 
 

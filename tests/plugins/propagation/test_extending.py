@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from attrkit import hookimpl, rule
-from attrkit.errors import RulesetError
+from attrkit import Operation, hookimpl, method, rule
+from attrkit.errors import RulesetError, UsageTypeError
 from attrkit.propagation.linear import Dense
-from attrkit.propagation.operations import Operation
+from attrkit.protocols import OperationCall
 from attrkit.registry import registry
 from tests.plugins.models import Residual, Reused, TwoInputs, built, cnn, draw, mlp
 from tests.plugins.propagation.oracle import entry, ruleset, stabilized
@@ -166,6 +166,7 @@ def test_an_operation_of_a_plugin_may_have_parts(explain, plugin):
 
 def test_a_linear_map_of_a_plugin_is_governed_by_every_rule_for_linear_maps(explain, plugin):
     def govern(call):
+        assert isinstance(call, OperationCall)
         _, x, weight = call.args
         return call.linear(x, weight, None, Dense())
 
@@ -176,6 +177,30 @@ def test_a_linear_map_of_a_plugin_is_governed_by_every_rule_for_linear_maps(expl
     rules, x = ruleset(entry({"op": "linear"}, "gamma")), draw(3, 6)
     expected = explain(lambda x: torch.nn.functional.linear(x, WEIGHT), x, "lrp", rules=rules, target=1).values["x"]
     torch.testing.assert_close(explain(net, x, "lrp", rules=rules, target=1).values["x"], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_product_with_a_constant_of_a_plugin_is_a_linear_map(explain, plugin):
+    def govern(call):
+        _, x, weight = call.args
+        return call.weighted(lambda x, w: torch.einsum("bi,oi->bo", x, w), x, weight)
+
+    def net(x):
+        return torch.einsum("bi,oi->bo", x, WEIGHT)
+
+    plugin(attrkit_operations=lambda: [Operation("pairing", (torch.einsum,), govern)])
+    rules, x = ruleset(entry({"op": "linear_like"}, "gamma")), draw(3, 6)
+    expected = explain(lambda x: torch.nn.functional.linear(x, WEIGHT), x, "lrp", rules=rules, target=1).values["x"]
+    torch.testing.assert_close(explain(net, x, "lrp", rules=rules, target=1).values["x"], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_parameters_of_a_method_of_a_plugin_are_a_mapping(explain):
+    @method("propagating", where={"input"}, backward_passes="1")
+    def propagating(problem):
+        """Relevance, by parameters that were given in a list."""
+        return problem.propagate("epsilon", [("epsilon", 1)])[1]
+
+    with pytest.raises(UsageTypeError, match="parameters must be a mapping of names to values, like .*, got"):
+        explain(built(mlp), draw(2, 6), propagating, target=0)
 
 
 def test_a_plugin_may_choose_a_rule_where_no_entry_matched(explain, plugin):
