@@ -62,7 +62,7 @@ def _measured(case: str, net: Net, method: str, rounds: int) -> Times:
     options = _METHODS[method] | ({"feature_mask": net.mask} if method == "feature_ablation" else {})
 
     def call(devices: list[str] | None = None) -> Any:
-        given = {"target": _TARGET, "additional_forward_args": net.extra or None, "internal_batch_size": _ROWS}
+        given: dict[str, Any] = {"target": _TARGET, "additional_forward_args": net.extra or None, "internal_batch_size": _ROWS}
         return attrkit.explain(net.model, net.x, method, device=devices, **given, **options)
 
     def threaded() -> Any:

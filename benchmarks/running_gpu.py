@@ -62,7 +62,7 @@ class Setting:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Of raw passes, of which the fastest counts."""
-        return (4, 8) if self.tiny else (16, 32, 64, 128, 256, 512)
+        return (8, 32, 128) if self.tiny else (16, 32, 64, 128, 256, 512)
 
 
 @attrs.frozen
@@ -147,13 +147,12 @@ def _net(
     compiled: bool = False,
 ) -> Net:
     net = LARGE[name](images, tiny=setting.tiny)
-    model: nn.Module = net.model.to(setting.device, dtype)
+    model: Any = net.model.to(setting.device, dtype)
     x = net.x.to(setting.device, dtype)
     if memory_format is not None:
         model, x = model.to(memory_format=memory_format), x.to(memory_format=memory_format)
     if compiled:
-        made: Any = torch.compile(model)
-        model = made
+        model = torch.compile(model, backend="eager" if setting.tiny else "inductor")
     return attrs.evolve(net, model=model, x=x)
 
 
@@ -167,14 +166,14 @@ def _path(
     **more: Any,
 ) -> Case:
     net = _net(name, setting, setting.images, dtype, **more)
-    options = {"target": _TARGET, "n_steps": setting.steps}
+    options: dict[str, Any] = {"target": _TARGET, "n_steps": setting.steps}
     ours = partial(attrkit.explain, net.model, net.x, "integrated_gradients", **options)
     return Case(label, net, ours, partial(_gradient, net.model), setting.steps * setting.images, setting.sizes, around)
 
 
 def _layer(label: str, name: str, setting: Setting, dtype: torch.dtype) -> Case:
     net = _net(name, setting, setting.images, dtype)
-    options = {"target": _TARGET, "n_steps": setting.steps, "layer": net.layer}
+    options: dict[str, Any] = {"target": _TARGET, "n_steps": setting.steps, "layer": net.layer}
     ours = partial(attrkit.explain, net.model, net.x, "integrated_gradients", **options)
     raw = partial(_gradient_at, net.model, net.model.get_submodule(net.layer))
     return Case(label, net, ours, raw, setting.steps * setting.images, setting.sizes)
@@ -183,7 +182,7 @@ def _layer(label: str, name: str, setting: Setting, dtype: torch.dtype) -> Case:
 def _shap(label: str, name: str, setting: Setting, dtype: torch.dtype) -> Case:
     net = _net(name, setting, setting.images, dtype)
     assert net.mask is not None
-    options = {"target": _TARGET, "n_samples": setting.samples, "feature_mask": net.mask.to(setting.device)}
+    options: dict[str, Any] = {"target": _TARGET, "n_samples": setting.samples, "feature_mask": net.mask.to(setting.device)}
     ours = partial(attrkit.explain, net.model, net.x, "kernel_shap", **options)
     return Case(label, net, ours, partial(_value, net.model), setting.samples * setting.images, setting.sizes)
 

@@ -35,10 +35,10 @@ def net():
 """
 
 TEXT = f"""\
-A shard is {_ROWS} rows, and the model one linear layer, so that little else is to be seen. *A shard* is the time from one commit
-to the next by the clock: reading, explaining, writing, a checksum, and two files synced to the disk; the start of a job is not
-in it. *Explaining* is a call for the same rows without a job. The rest is the overhead, in percent of one second; nearly all of
-it grows with the size of a shard, which is said of attributions, inputs being as large. Processor time is the difference of
+A shard is {_ROWS} rows, and the model one linear layer, so that little else is to be seen. *A shard* is the time from one
+commit to the next by the clock: reading, explaining, writing, a checksum, and two files synced to the disk; the start of a job
+is not in it. *Explaining* is a call for the same rows without a job. The rest is the overhead, in percent of one second; most
+of it grows with the size of a shard, which is said of attributions, inputs being as large. Processor time is the difference of
 jobs of {_MANY} and of {_FEW} shards, less that of explaining; a process of its own is not measured so. Medians of rounds."""
 
 

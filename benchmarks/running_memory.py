@@ -13,14 +13,14 @@ import attrkit
 from benchmarks.measuring import WARM_CALLS, peak
 from benchmarks.running_models import Net, small
 
-NUMBERS = (32, 128, 512)
+NUMBERS = (64, 256, 1024)
 HEAD = ("case", *(f"{n}" for n in NUMBERS), "most / least", "bar", "")
 _TARGET, _ROWS = 1, 16
 _CAP = 64 * 2**20
 _FLAT = 1.1
 _JOINED = 8  # of a net's features are one here: what Kernel SHAP keeps of its coalitions is little beside a pass
 _CPU = torch.device("cpu")
-_METHODS = (
+_METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("integrated_gradients", "n_steps", {}),
     ("kernel_shap", "n_samples", {"estimator": "leverage"}),
     ("noise_tunnel(saliency)", "nt_samples", {}),
@@ -63,10 +63,10 @@ def measured(only: str = "") -> Iterator[Peaks]:
 
 def _peaks(case: str, net: Net, method: str, number: str, options: dict[str, Any], rows: int | None) -> Peaks:
     def call(count: int) -> Any:
-        assert net.mask is not None
-        features = {"feature_mask": net.mask // _JOINED} if method == "kernel_shap" else {}
-        given = {"target": _TARGET, "additional_forward_args": net.extra or None, "internal_batch_size": rows}
-        return attrkit.explain(net.model, net.x, method, **given, **{number: count}, **options, **features)
+        given: dict[str, Any] = {number: count, "target": _TARGET, "internal_batch_size": rows, **options}
+        if method == "kernel_shap" and net.mask is not None:
+            given["feature_mask"] = net.mask // _JOINED
+        return attrkit.explain(net.model, net.x, method, additional_forward_args=net.extra or None, **given)
 
     for _ in range(WARM_CALLS):
         call(NUMBERS[-1])

@@ -1,5 +1,6 @@
 """The models that the runner is measured on: five small ones, and two of the size that people explain on a GPU."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -62,23 +63,30 @@ def _bert() -> Net:
     from transformers import BertConfig, BertForSequenceClassification
 
     sizes: dict[str, Any] = {"hidden_size": _WIDTH, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 200}
-    config = BertConfig(**sizes, intermediate_size=4 * _WIDTH, max_position_embeddings=64, num_labels=CLASSES)
+    sizes |= {"intermediate_size": 4 * _WIDTH, "max_position_embeddings": 64, "num_labels": CLASSES}
+    config = BertConfig(**sizes)
     return _language("bert", BertForSequenceClassification(config))
 
 
 def _gpt() -> Net:
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
-    sizes: dict[str, Any] = {"n_embd": _WIDTH, "n_layer": 3, "n_head": 4, "n_positions": 64, "vocab_size": 200}
+    sizes: dict[str, Any] = {
+        "n_embd": _WIDTH,
+        "n_layer": 3,
+        "n_head": 4,
+        "n_positions": 64,
+        "vocab_size": 200,
+        "num_labels": CLASSES,
+    }
     untyped: Callable[..., nn.Module] = GPT2ForSequenceClassification
-    # with a token for padding the model asks for the tokens, of which embeddings have none
-    return _language("gpt", _LastPosition(untyped(GPT2Config(**sizes, num_labels=CLASSES))))
+    return _language("gpt", _LastPosition(untyped(GPT2Config(**sizes))))
 
 
 class _LastPosition(nn.Module):
     """What a GPT says at the last position: it looks for that by token, and embeddings have none."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.body, self.score = model.transformer, model.score
 
@@ -165,13 +173,13 @@ def vit(batch: int, *, tiny: bool) -> Net:
     from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(0)
-    tiny_sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
-    sizes: dict[str, Any] = tiny_sizes | {"image_size": 32, "patch_size": 8} if tiny else {}  # without: those of ViT-B/16
-    config = ViTConfig(**sizes, num_labels=1000)
-    model = _Logits(ViTForImageClassification(config)).eval()
-    layer = [path for path, _ in model.named_modules() if path.endswith(f"layer.{config.num_hidden_layers // 2}")]
-    x = torch.randn(batch, 3, config.image_size, config.image_size)
-    return Net("ViT-B/16", model, x, _grid(config.image_size, 14, 14), layer=layer[0])
+    size, blocks = (32, 4) if tiny else (224, 12)
+    sizes: dict[str, Any] = {"image_size": size, "num_hidden_layers": blocks, "num_labels": 1000}  # the rest is ViT-B/16's
+    if tiny:
+        sizes |= {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "patch_size": 8}
+    model = _Logits(ViTForImageClassification(ViTConfig(**sizes))).eval()
+    layer = next(path for path, _ in model.named_modules() if re.search(rf"\.layers?\.{blocks // 2}$", path))
+    return Net("ViT-B/16", model, torch.randn(batch, 3, size, size), _grid(size, 14, 14), layer=layer)
 
 
 LARGE: dict[str, Callable[..., Net]] = {"resnet50": resnet50, "vit": vit}

@@ -78,7 +78,7 @@ class _Copy:
         net, options = self.net, dict(_METHODS[self.method])
         if self.method == "feature_ablation":
             net, options["feature_mask"] = net.first(1), net.mask
-        given = {"target": _TARGET, "additional_forward_args": net.extra or None, "internal_batch_size": rows}
+        given: dict[str, Any] = {"target": _TARGET, "additional_forward_args": net.extra or None, "internal_batch_size": rows}
         return attrkit.explain(net.model, net.x, self.method, **given, **options)
 
     def seconds(self, rows: int | None = None, repeats: int = 1) -> float:

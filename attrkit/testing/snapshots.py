@@ -83,7 +83,7 @@ class Names:
     """Which objects a namespace holds under which names."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
-        self.held = dict(namespace)
+        self.held = {name: value for name, value in namespace.items() if name != "__slotnames__"}  # which pickle adds
 
     def __eq__(self, other: object) -> bool:
         same = isinstance(other, Names) and self.held.keys() == other.held.keys()
