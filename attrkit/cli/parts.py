@@ -43,7 +43,8 @@ def parts(kind: str | None, name: str | None, *, as_json: bool) -> None:
         described = _described(chosen, registry.get(chosen, name))
         emit(described) if as_json else _show(described)
         return
-    listed: dict[Part, dict[str, PartSpec]] = {each: registry.all(each) for each in ([chosen] if chosen else CHOSEN)}
+    kinds: list[Part] = [chosen] if chosen else list(CHOSEN)
+    listed: dict[Part, dict[str, PartSpec]] = {each: registry.all(each) for each in kinds}
     if as_json:
         emit([{"kind": k, "name": n, "summary": s.summary} for k, found in listed.items() for n, s in found.items()])
         return

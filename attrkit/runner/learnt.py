@@ -22,7 +22,7 @@ class Recent(dict[Any, Value]):
             with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
                 del self[next(iter(self))]
 
-    def setdefault(self, key: Any, default: Value) -> Value:
+    def setdefault(self, key: Any, default: Value) -> Value:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What is known of a key; ``default`` from now on where nothing is."""
         found = super().setdefault(key, default)
         if len(self) > _MOST:

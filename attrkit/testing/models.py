@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Dense(nn.Linear):
     """A linear map of features; of images at each place."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Shape (batch, features, ...)."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1) if x.dim() > 2 else super().forward(x)
 

@@ -192,9 +192,10 @@ def _surroundings(into: Snapshot) -> None:
     into["backends' flags"] = _backends()
     into["function modes"] = torch._C._len_torch_function_stack()
     into["dispatch modes"] = torch._C._len_torch_dispatch_stack()
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # noqa: FBT003 - torch's own signature
+    saved = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue]
+    hooks = saved._top_saved_tensors_default_hooks(True)  # noqa: FBT003 - torch's own signature
     into["saved tensors' hooks"] = tuple(map(Same, hooks or ()))
-    into["level of torch.func"] = torch._C._functorch.maybe_current_level() if hasattr(torch._C, "_functorch") else None
+    into["level of torch.func"] = torch._C._functorch.maybe_current_level()  # pyright: ignore[reportAttributeAccessIssue]
     into["level of forward-mode derivatives"] = forward_ad._current_level
     for device in ("cpu", "cuda"):
         into[f"autocast on {device}"] = (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))

@@ -10,14 +10,14 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from benchmarks.running import PARTS, renewed  # noqa: E402 - after the skip
+from benchmarks.running import PARTS, renewed
 
 ROOT = Path(__file__).parents[2]
 
 
 def said(*arguments: str) -> str:
     words = [sys.executable, "-m", "benchmarks.running", *arguments]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own module
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.slow

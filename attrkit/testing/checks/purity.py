@@ -65,7 +65,7 @@ class _Refusing(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 - as above
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 - as above # pyright: ignore[reportIncompatibleMethodOverride]
         raise Boom(_SAID)
 
 
