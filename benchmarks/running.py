@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.running", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--only", metavar="NAME", default="", help="the cases whose names contain this")
-    parser.add_argument("--rounds", type=int, default=4, help="samples of each side (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="samples of each side (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help=f"renew these parts of docs/{_DOCUMENT.name}")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # the part gpu, on tiny models, on the CPU
     given = parser.parse_args(arguments)

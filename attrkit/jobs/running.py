@@ -146,11 +146,11 @@ def _finished(ledger: Ledger, plan: Plan) -> None:
 
 def _shown(each: Iterable[ShardDone], plan: Plan, missing: tuple[int, ...]) -> Iterator[ShardDone]:
     """The same, with a bar of rows on stderr whose estimate counts this run's rows alone."""
-    from tqdm import tqdm
+    from attrkit.runner.progress import Bar
 
     waiting = sum(high - low for low, high in map(plan.bounds, missing))
     label = f"{plan.shards - len(missing)} of {plan.shards} shards there" if len(missing) < plan.shards else "explaining"
-    with tqdm(total=plan.rows, initial=plan.rows - waiting, desc=label, unit="row", file=sys.stderr) as bar, _closing(each):
+    with Bar(total=plan.rows, initial=plan.rows - waiting, desc=label, unit="row", file=sys.stderr) as bar, _closing(each):
         started = time.monotonic()
         for number, done in enumerate(each, 1):
             low, high = plan.bounds(done.shard)
