@@ -120,6 +120,8 @@ class Calls:
 
     def _quickest(self, rows: int) -> Callable[..., Any]:
         """What calls the model for so many rows: compiled, where that is wanted and possible."""
+        if self.compiled and self.forward.compiled is None:
+            self.warn_once("compiled", "compiled=True: the model cannot be copied, and is not compiled; pass the module itself")
         if not self.compiled or self.forward.compiled is None or rows > self.compiled:
             return self.forward
         return filled(self.forward.compiled(), rows, self.compiled)

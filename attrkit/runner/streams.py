@@ -83,7 +83,8 @@ class Streams:
         lockstep = self.passes.forward.learnt.lockstep
         if bound is None and lockstep:
             bound = max(1, n)
-        bound = self.passes.compiled or bound
+        if kind in PASSES:
+            bound = self.passes.compiled or bound
         sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
         apart, whole = partial(self.passes.apart, problem), self.passes.forward.training
         return Packing(n, tuple(ways), join, sizing, habit, apart, whole, not lockstep, self._uncounted, self.passes.ran_short)

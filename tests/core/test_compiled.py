@@ -9,6 +9,10 @@ import sys
 import pytest
 
 pytest.importorskip("torch")
+
+import attrkit
+from attrkit.errors import AttrkitWarning
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with a C++ compiler")]
 
 #: In a process of its own: torch's compiler leaves threads, filters and variables behind.
@@ -42,6 +46,15 @@ looked_at = attrkit.explain(model, x, "integrated_gradients", target=1, layer="1
 torch.testing.assert_close(looked_at.values["1"], attrkit.explain(model, x, target=1, layer="1").values["1"])
 assert len(asked) == 1
 """
+
+
+def test_a_function_is_not_compiled_which_is_said():
+    import torch
+
+    model, x = torch.nn.Linear(5, 3), torch.ones(2, 5)
+    with pytest.warns(AttrkitWarning, match="compiled=True: the model cannot be copied"):
+        found = attrkit.explain(lambda rows: model(rows), x, "integrated_gradients", target=1, n_steps=9, compiled=True)
+    torch.testing.assert_close(found.values["rows"], x * model.weight[1])
 
 
 def test_compiled_passes_give_the_same():

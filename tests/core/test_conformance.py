@@ -680,7 +680,7 @@ def test_an_executor_is_known_by_its_plugin():
     try:
         assert "expected an executor" in failures("planted_executor", "executor")["is_an_executor"]
     finally:
-        registry.manager.unregister(name="planted_executor")
+        registry.unregister("planted_executor")
     with pytest.raises(UsageError, match="no plugin 'planted_executor'"):
         failures("planted_executor", "executor")
 

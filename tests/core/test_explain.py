@@ -144,7 +144,7 @@ def declared() -> Any:
 
     yield register
     for name in names:
-        registry.manager.unregister(name=name)
+        registry.unregister(name)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def plugin():
 
     yield register
     for name in names:
-        registry.manager.unregister(name=name)
+        registry.unregister(name)
 
 
 @rule("epsilon_in_relevance", operations={"linear_like", "homogeneous"})
