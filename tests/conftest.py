@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -54,3 +55,13 @@ def untouched():
     from attrkit.testing.snapshots import untouched
 
     return untouched
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_thread():
+    """No test leaves a thread: what another one finds out about a model depends on whether any runs."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=10)
+        assert not thread.is_alive(), f"{thread} goes on after the test"

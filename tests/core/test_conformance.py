@@ -595,8 +595,10 @@ class Early:
 
 
 class Leaking:
+    over = threading.Event()
+
     def run(self, work, do):
-        threading.Thread(target=threading.Event().wait, args=(20,), daemon=True).start()
+        threading.Thread(target=self.over.wait, daemon=True).start()
         return map(do, work)
 
 
@@ -663,7 +665,10 @@ EXECUTORS = [
 @pytest.mark.parametrize(("executor", "check"), EXECUTORS, ids=[f"{e.__name__}-{check}" for e, check in EXECUTORS])
 def test_a_fault_of_an_executor_is_named(executor, check, monkeypatch):
     monkeypatch.setattr("attrkit.testing.executors._PATIENCE", 0.2)
-    assert fault(executor, "executor", check)
+    Leaking.over.clear()
+    said = fault(executor, "executor", check)
+    Leaking.over.set()
+    assert said
 
 
 def test_a_careful_pool_has_no_fault():
