@@ -124,12 +124,16 @@ class Packing(Generic[Point]):
 
     def _work(self, points: Queue[Point]) -> Iterator[_Group[Point] | _Part[Point]]:
         """Points that share a pass, or a part of the batch at one point."""
+        first = True
         while points.more():
             rows = self.sizing.rows  # once: another thread may lower it meanwhile
             group = points.taken(max(1, rows // self.n) if self.n and not self.apart() else 1)
             if self.n <= rows or self.whole or self.habit.undivided:
-                yield _Group(group, points.more())
+                more = points.more()
+                yield _Group(group, more, whole=first and not more)
+                first = False
                 continue
+            first = False
             whole, more = _Whole(group, self.join), points.more()
             for low in range(0, self.n, rows):
                 part = slice(low, min(low + rows, self.n))
@@ -138,13 +142,13 @@ class Packing(Generic[Point]):
     def _done(self, work: _Group[Point] | _Part[Point]) -> tuple[Any, Any]:
         """A piece of work, and what came of it."""
         if isinstance(work, _Group):
-            return work, self._group(work.points, more=work.more)
+            return work, self._group(work.points, more=work.more, whole=work.whole)
         return work, None if self.habit.undivided else self._part(work)
 
-    def _group(self, group: Sequence[Point], *, more: bool) -> list[Pack[Point]]:
+    def _group(self, group: Sequence[Point], *, more: bool, whole: bool = False) -> list[Pack[Point]]:
         rows = len(group) * self.n
         try:
-            return self._shared(group, more=more)
+            return self._shared(group, more=more, whole=whole)
         except Exception as error:
             if not ran_out(error) or (len(group) == 1 and (rows < 2 or self.whole or self.habit.undivided)):
                 raise
@@ -155,14 +159,14 @@ class Packing(Generic[Point]):
         half = len(group) // 2
         return [*self._group(group[:half], more=more), *self._group(group[half:], more=more)]
 
-    def _shared(self, group: Sequence[Point], *, more: bool) -> list[Pack[Point]]:
+    def _shared(self, group: Sequence[Point], *, more: bool, whole: bool) -> list[Pack[Point]]:
         if len(group) > 1 and self.habit.way is None and self.probing:
             return self._probed(group, more=more)
         if len(group) > 1 and self.habit.way == len(self.ways):
             return self._each_alone(group)
         way = self.ways[-1 if len(group) == 1 or self.habit.way is None else self.habit.way]
         try:
-            with self.sizing.observed(len(group) * self.n, more=more):
+            with self.sizing.observed(len(group) * self.n, more=more, whole=whole):
                 return [(group, self._packed(group, way))]
         except UnpackableError:
             return self._each_alone(group)
@@ -273,10 +277,11 @@ class Packing(Generic[Point]):
 
 @attrs.frozen
 class _Group(Generic[Point]):
-    """Points that share a pass; ``more`` follow."""
+    """Points that share a pass; ``more`` follow, or these are the ``whole`` of a call, or its rest."""
 
     points: Sequence[Point]
     more: bool
+    whole: bool
 
 
 @attrs.frozen(slots=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,9 @@ from attrkit.runner.memory import memory_cap
 
 _FEWEST = 16
 _FACTOR = 4
-_TRIES = 2
+_TRIES = 2  # of a size that seems no faster, before the search grows no further
+_CLOSER = 3  # of the best size and those beside it
+_HOPELESS = 1.15  # how much cheaper a row is at the best size than at one that is not tried again
 _WORTHWHILE = 1.05  # how much cheaper a row must get for the search to go on
 _WITHIN = 2  # how much more than its output a function may keep
 
@@ -54,8 +57,9 @@ class Sizing:
     """The rows of the next pass, ``n`` or a few more at first. ``bound`` is a caller's, and is kept.
 
     Without a bound the size grows fourfold from pass to pass, and goes on with that in the next call, until a row is hardly any
-    cheaper or memory is at its cap. A size is tried twice before it is given up: other work on the machine may have slowed the
-    first pass. Where memory runs out, the size is halved, whoever chose it.
+    cheaper or memory is at its cap. Then the fastest size is compared with its half and its double, until it is the fastest of
+    the three. Each is tried several times, and its fastest pass counts: other work on the machine can only slow one down. Where
+    memory runs out, the size is halved, whoever chose it.
     """
 
     n: int
@@ -64,14 +68,16 @@ class Sizing:
     shortage: Shortage = attrs.field(factory=Shortage)
     rows: int = attrs.field(init=False)
     settled: bool = attrs.field(init=False)
-    _best: tuple[float, int] = attrs.field(default=(0.0, 0), init=False)  # rows per second, and the size that had them
-    _failed: int = attrs.field(default=0, init=False)  # times that the size has not been faster
+    _start: int = attrs.field(init=False)
+    _speeds: dict[int, float] = attrs.field(factory=dict, init=False)  # the most rows per second, by size
+    _tries: Counter[int] = attrs.field(factory=Counter, init=False)
+    _enough: int = attrs.field(default=sys.maxsize, init=False)  # a size that holds a whole call, while no call has had more
     _ceiling: int = attrs.field(default=0, init=False)  # rows that memory allows; 0 while that is unknown
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Start."""
-        self.rows = min(self.bound or max(self.n, _FEWEST), self.shortage.rows)
+        self.rows = self._start = min(self.bound or max(self.n, _FEWEST), self.shortage.rows)
         self.settled = self.bound is not None
 
     def bounded(self, bound: int) -> Sizing:
@@ -79,9 +85,10 @@ class Sizing:
         return Sizing(self.n, bound, self.device, self.shortage)
 
     @contextmanager
-    def observed(self, rows: int, *, more: bool) -> Iterator[None]:
-        """Learn from one pass; ``more`` are to come, else there is nothing to learn for."""
-        if self.settled or not more or rows > self.rows:  # it was begun before the size changed
+    def observed(self, rows: int, *, more: bool, whole: bool = False) -> Iterator[None]:
+        """Learn from one pass; ``more`` are to come, or it is the ``whole`` of a call, else a rest, which tells nothing."""
+        telling = more or (whole and rows > self._start)
+        if self.settled or not telling or rows > self.rows:  # it was begun before the size changed
             yield
         elif not self._ceiling:
             with _Allocated() as allocated:
@@ -95,7 +102,7 @@ class Sizing:
             speed = rows / (self._now() - started)
             with self._lock:
                 if size == self.rows and not self.settled:
-                    self._compare(speed)
+                    self._learn(size if more else self._holding(rows), speed, more=more)
 
     def halve(self, rows: int) -> None:
         """Have no pass of as many rows again, for which memory ran out."""
@@ -104,22 +111,45 @@ class Sizing:
                 self.rows = self._ceiling = self.shortage.rows = max(1, rows // 2)
                 self.settled = True
 
-    def _compare(self, speed: float) -> None:
-        """Go on growing, try again, or settle on the size that was fastest."""
-        fastest, _ = self._best
-        if speed >= fastest * _WORTHWHILE:
-            self._best, self._failed = (speed, self.rows), 0
-            self._grow()
-        elif self._failed < _TRIES - 1:
-            self._failed += 1
-        else:
-            self.settled = True
-            self.rows = self.rows if speed > fastest else self._best[1]
+    def _holding(self, rows: int) -> int:
+        """The size, of those that are tried, that a whole call of so many rows needs."""
+        size = self._start
+        while size < rows:
+            size *= 2
+        return min(size, self._ceiling)
 
-    def _grow(self) -> None:
-        larger = min(self.rows * _FACTOR, self._ceiling)
-        self.settled = larger <= self.rows
-        self.rows = max(self.rows, larger)
+    def _learn(self, size: int, speed: float, *, more: bool) -> None:
+        """Choose the next size, after a pass of one."""
+        if not more:
+            self._enough = size
+        elif size >= self._enough:
+            self._enough = sys.maxsize
+        self._tries[size] += 1
+        self._speeds[size] = max(speed, self._speeds.get(size, 0.0))
+        self.rows = self._next()
+
+    def _next(self) -> int:
+        """A larger size while rows get cheaper, then those near the best, then that."""
+        most = min(self._ceiling, self._enough)
+        speeds = {size: speed for size, speed in self._speeds.items() if size <= most}
+        best, largest = max(speeds, key=speeds.__getitem__), max(speeds)
+        others = max((speed for size, speed in speeds.items() if size != largest), default=0.0)
+        if speeds[largest] < others * _WORTHWHILE:
+            if self._tries[largest] < _TRIES:
+                return largest
+        elif largest < most:
+            return min(largest * _FACTOR, most)
+        near = [best, *(size for size in (best // 2, best * 2) if self._start <= size <= most and self._hopeful(size, best))]
+        least = min(near, key=self._tries.__getitem__)
+        if self._tries[least] < _CLOSER:
+            return least
+        self.settled = best * 2 <= self._enough  # else a call of more rows may show more
+        return best
+
+    def _hopeful(self, size: int, best: int) -> bool:
+        """Whether a size beside the best may be faster: where the next one tried on that side was far slower, it is not."""
+        side = [s for s in self._speeds if (s <= size if size < best else s >= size)]
+        return not side or self._speeds[min(side, key=lambda s: abs(s - size))] * _HOPELESS > self._speeds[best]
 
     def _now(self) -> float:
         if self.device.type == "cuda":
