@@ -158,6 +158,7 @@ class Game:
     def _evaluated(self, blocks: Iterable[Tensors], total: int | None) -> Iterator[Tensor]:
         """The values of coalitions and their draws."""
         first: list[Tensor] = []  # coalitions; those with all features and with none come first, where they are asked for
+        done = 0
 
         def passing() -> Iterator[Tensors]:
             for block in blocks:
@@ -167,8 +168,8 @@ class Game:
 
         for found in self.problem.values_of(passing(), self._built, total):
             values = found.long() if found.dtype is torch.bool else found  # which can be subtracted
-            if not self.spent:
-                self._note_ends(first[0], values)
+            self._note_ends(first[0][done:], values)
+            done += values.shape[0]
             self._dtype = values.dtype
             self.spent += values.shape[0]
             yield values

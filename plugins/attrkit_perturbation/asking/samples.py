@@ -104,12 +104,26 @@ class Sample:
 
     def pairs(self) -> tuple[Tensor, Tensor]:
         """One coalition of each pair, at most half of the features, and half its value minus its complement's; none twice."""
-        first, value, other = self.coalitions[::2], self.values[::2], self.values[1::2]
-        size, count = first.sum(1), first.shape[1]
-        swap = (2 * size > count) | ((2 * size == count) & ~first[:, 0])
-        kept = distinct(first ^ swap[:, None])
-        half = (value - other) / 2 * torch.where(swap, -1.0, 1.0)[:, None]
-        return (first ^ swap[:, None])[kept], half[kept]
+        rows, kept, signs = halves(self.coalitions)
+        return rows, self.differences(kept, signs)
+
+    def differences(self, kept: Tensor, signs: Tensor) -> Tensor:
+        """Half the value of a coalition minus its complement's, times a sign, of the pairs that are kept."""
+        half: Tensor = (self.values[::2][kept] - self.values[1::2][kept]) * (0.5 * signs)
+        return half
+
+
+def halves(coalitions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One coalition of each pair, at most half of the features, and none twice; the pairs' numbers, and -1 for the second one.
+
+    Signs have shape ``(pairs, 1)``.
+    """
+    first = coalitions[::2]
+    size, count = first.sum(1), first.shape[1]
+    swap = (2 * size > count) | ((2 * size == count) & ~first[:, 0])
+    rows = first ^ swap[:, None]
+    kept = distinct(rows)
+    return rows[kept], kept, torch.where(swap[kept], -1.0, 1.0).double()[:, None]
 
 
 def complements(coalitions: Tensor) -> bool:

@@ -13,6 +13,7 @@ from attrkit import design
 
 _BLOCK = 2**20  # entries of a block, at most
 _LISTED = 2**12  # sizes with no more coalitions than this are listed and shuffled, others drawn
+_REMEMBERED = 2**17  # entries of a design that is kept
 _MANY = 2**40  # more coalitions than anyone asks for
 
 
@@ -26,7 +27,20 @@ def leverage(count: int, size: int, generator: torch.Generator) -> Iterator[Tens
     """
     if count < 2 or size < 2:
         return
-    streams = _Streams(int(torch.randint(2**60, (), generator=generator)))
+    seed = int(torch.randint(2**60, (), generator=generator))
+    if count * size > _REMEMBERED:
+        yield from _pairs(count, size, seed)
+    else:  # the next example is asked about the same ones
+        yield _pairs_before(count, size, seed).clone()
+
+
+@lru_cache(8)
+def _pairs_before(count: int, size: int, seed: int) -> Tensor:
+    return torch.cat(list(_pairs(count, size, seed)))
+
+
+def _pairs(count: int, size: int, seed: int) -> Iterator[Tensor]:
+    streams = _Streams(seed)
     strata = _Strata.of(count)
     sizes, numbers = strata.order(size // 2, streams[0])
     asked = torch.bincount(sizes, minlength=count // 2 + 1)

@@ -4,16 +4,28 @@ from functools import lru_cache
 from math import lgamma
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
 from attrkit import Estimate, Game, estimator
 from attrkit.errors import UsageError
-from attrkit_perturbation.asking.samples import Sample, averaged, covers, distinct, fixed, samples, warn_short
+from attrkit_perturbation.asking.samples import (
+    Sample,
+    averaged,
+    complements,
+    covers,
+    distinct,
+    fixed,
+    halves,
+    samples,
+    warn_short,
+)
 from attrkit_perturbation.estimators.exact import enumerated
 
 _MOST = 4096  # unknowns of a system, or coalitions, whichever are fewer
 _ENTRIES = 2**28  # of the coalitions as numbers
+_REMEMBERED = 2**17  # entries of coalitions whose equations are kept
 
 
 @estimator("leverage", references=("arXiv:1705.07874", "arXiv:2012.01536", "arXiv:2410.01917"))
@@ -54,47 +66,81 @@ def _check_size(game: Game, budget: int) -> None:
 def fitted(sample: Sample) -> tuple[Tensor, Tensor | None, int]:
     """Scores, their variances where they can be known, both of shape ``(features, columns)``, and degrees of freedom."""
     change = sample.full - sample.empty
-    count = sample.coalitions.shape[1]
-    x, y, weights, left = _system(sample, change)
-    even = (change / max(count, 1)).expand(count, -1)
-    degrees = len(x) - (count - 1)
-    weighted = x * weights[:, None]
-    factor = _factor(x, weighted) if degrees >= 0 else None
-    if factor is None:
-        return even + _smallest(x, y, weights), None, -1
-    solving = torch.cholesky_solve(weighted.T, factor)  # from values to scores
-    scores = solving @ y
-    if not degrees and bool(left.any()):
+    design = _design(sample.coalitions)
+    y = design.beyond(sample, change)
+    even = (change / max(sample.coalitions.shape[1], 1)).expand(sample.coalitions.shape[1], -1)
+    if design.solving is None:
+        return even + _smallest(design.x, y, design.weights), None, -1
+    scores = design.solving @ y
+    if not design.degrees and bool(design.left.any()):
         return even + scores, None, 0
-    untouched = (1 - (solving * x.T).sum(0)).clamp(min=1e-8)
-    residuals = (y - x @ scores) / untouched[:, None]
-    return even + scores, solving**2 @ (left[:, None] * residuals**2), degrees
+    residuals = (y - design.x @ scores) / design.untouched[:, None]
+    return even + scores, design.solving**2 @ (design.left[:, None] * residuals**2), design.degrees
 
 
-def _system(sample: Sample, change: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Coalitions less their means, what values are beyond an even share, weights, and which part of a size is left out.
+@attrs.frozen(eq=False)
+class _Design:
+    """What coalitions say of scores, whatever their values: one equation for each of them, or for each pair.
 
-    A pair is one equation: of its two, the parts that differ say nothing about scores.
+    Of a pair's equations, the parts that differ say nothing about scores. ``x`` are coalitions less their means, ``left`` is the
+    part of their size that was not asked for, and ``solving`` takes values to scores, None where something is left open.
     """
-    count = sample.coalitions.shape[1]
-    if sample.paired:
-        rows, values = sample.pairs()
-        even = 0.5 * change
-    else:
-        kept = distinct(sample.coalitions)
-        rows, values = sample.coalitions[kept], sample.values[kept] - sample.empty
-        even = torch.zeros_like(change)
-    size = rows.sum(1)
-    share = size[:, None].double() / max(count, 1)
-    y = values + even - share * change
-    kernel, there = _sizes(count, sample.paired)
-    asked = torch.bincount(size, minlength=count + 1).double()
-    weights, left = (kernel / asked)[size], (1 - asked / there)[size]
-    x = rows.double() - share
-    inner = weights > 0
-    if not bool(inner.all()):  # all features and none are known already
-        x, y, weights, left = x[inner], y[inner], weights[inner], left[inner]
-    return x, y, weights / weights.max() if len(weights) else weights, left
+
+    kept: Tensor
+    signs: Tensor | None  # of pairs
+    share: Tensor
+    x: Tensor
+    weights: Tensor
+    left: Tensor
+    solving: Tensor | None
+    untouched: Tensor  # by its own value: 1 minus the leverage of each equation
+
+    @property
+    def degrees(self) -> int:
+        """How many more equations there are than scores that can be chosen."""
+        return len(self.x) - (self.x.shape[1] - 1)
+
+    @classmethod
+    def of(cls, coalitions: Tensor) -> "_Design":
+        """The equations of coalitions, whose normal equations are solved."""
+        count, signs = coalitions.shape[1], None
+        if complements(coalitions):
+            rows, kept, signs = halves(coalitions)
+        else:
+            kept = distinct(coalitions)
+            rows = coalitions[kept]
+        kernel, there = _sizes(count, signs is not None)
+        inner = kernel[rows.sum(1)] > 0  # all features and none are known already
+        rows, kept, signs = rows[inner], kept[inner], None if signs is None else signs[inner]
+        size = rows.sum(1)
+        asked = torch.bincount(size, minlength=count + 1).double()
+        share = size[:, None].double() / max(count, 1)
+        x, weights, left = rows.double() - share, (kernel / asked)[size], (1 - asked / there)[size]
+        weights = weights / weights.max() if len(weights) else weights
+        weighted = x * weights[:, None]
+        factor = _factor(x, weighted) if len(x) >= count - 1 else None
+        solving = None if factor is None else torch.cholesky_solve(weighted.T, factor)
+        untouched = torch.ones(len(x)).double() if solving is None else (1 - (solving * x.T).sum(0)).clamp(min=1e-8)
+        return cls(kept, signs, share, x, weights, left, solving, untouched)
+
+    def beyond(self, sample: Sample, change: Tensor) -> Tensor:
+        """What values are beyond an even share of the change."""
+        if self.signs is None:
+            return sample.values[self.kept] - sample.empty - self.share * change
+        return sample.differences(self.kept, self.signs) + (0.5 - self.share) * change
+
+
+def _design(coalitions: Tensor) -> _Design:
+    """The equations of coalitions; of a few they are remembered, for the next example is asked about the same ones."""
+    if coalitions.numel() > _REMEMBERED:
+        return _Design.of(coalitions)
+    return _design_before(coalitions.shape[1], coalitions.numpy().tobytes())
+
+
+@lru_cache(8)
+def _design_before(count: int, coalitions: bytes) -> _Design:
+    rows = torch.frombuffer(bytearray(coalitions), dtype=torch.bool) if coalitions else torch.empty(0, dtype=torch.bool)
+    return _Design.of(rows.reshape(-1, count))
 
 
 @lru_cache(64)

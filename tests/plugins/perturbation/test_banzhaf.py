@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from attrkit import explain
-from attrkit.errors import ModelError, UsageError
+from attrkit.errors import AttrkitWarning, ModelError, UsageError
 from attrkit.registry import registry
 from tests.plugins.models import TwoInputs, built, cnn, draw, mlp
 from tests.plugins.perturbation.tabulated import coalitions, model_of, table, tables
@@ -172,3 +172,19 @@ def test_of_one_pair_there_are_scores_and_no_errors():
     found = scores(table(9, seed=1), n_samples=4)
     assert not found.errors
     assert all(value.isfinite().all() for value in found.values.values())
+
+
+def test_an_interrupt_says_how_far_it_came():
+    weight, done = draw(8, seed=3), 0
+
+    def forward(x):
+        nonlocal done
+        done += len(x)
+        if done > 30:
+            raise KeyboardInterrupt
+        return x @ weight
+
+    with pytest.warns(AttrkitWarning, match="interrupted after 30 of 60 evaluations; the estimate is made of these"):
+        found = explain(forward, torch.ones(1, 8).double(), "banzhaf", n_samples=60, internal_batch_size=1)
+    same(found.values["x"][0], weight)
+    assert found.details["evaluations"] == 30

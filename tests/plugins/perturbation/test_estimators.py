@@ -16,7 +16,7 @@ from attrkit_perturbation.asking.samples import Sample
 from attrkit_perturbation.designs.shapley import antithetic, kernel, leverage
 from attrkit_perturbation.estimators.odd_kernel import OddKernel
 from attrkit_perturbation.estimators.permutations import _Orders
-from attrkit_perturbation.estimators.regression import fitted
+from attrkit_perturbation.estimators.regression import _Design, fitted
 from tests.plugins.models import built, draw, mlp, smooth_mlp
 from tests.plugins.perturbation.tabulated import coalitions, model_of, shapley_of, table
 
@@ -358,7 +358,7 @@ def test_a_regression_on_all_coalitions_is_exact_and_sure():
     count = 8
     game = table(count)
     asked = drawn("leverage", count, 2**count)
-    found, variances, _ = fitted(Sample(asked, game[(asked * 2 ** torch.arange(count)).sum(1)], game[-1], game[0]))
+    found, variances, _ = fitted(sampled(asked, game))
     same(found, shapley_of(game))
     assert variances.abs().max() < 1e-20
 
@@ -446,3 +446,36 @@ def test_a_part_of_ones_own():
         attrkit.explain(
             lambda x: x.sum(1), draw(2, 9), "kernel_shap", estimator={"leverage": {"design": "nothing"}}, n_samples=50
         )
+
+
+def sampled(asked, game):
+    """What a game of all coalitions says of some."""
+    return Sample(asked, game[(asked * 2 ** torch.arange(asked.shape[1])).sum(1)], game[-1], game[0])
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_errors_are_of_what_is_predicted_without_the_equation(paired):
+    """HC3 by its meaning: an equation's residual is that of the fit to all the others."""
+    count, game = 6, table(6)
+    asked = drawn("leverage" if paired else "kernel", count, 24)
+    _, variances, _ = fitted(sampled(asked, game))
+    design = _Design.of(asked)
+    y = design.beyond(sampled(asked, game), game[-1] - game[0])
+    missed = torch.zeros_like(y)
+    for i in range(len(y)):
+        others = torch.arange(len(y)) != i
+        x, w = design.x[others], design.weights[others, None]
+        missed[i] = y[i] - design.x[i] @ torch.linalg.pinv(w.sqrt() * x) @ (w.sqrt() * y[others])
+    same(variances, design.solving**2 @ (design.left[:, None] * missed**2), 1e-9)
+    assert (variances > 0).any()
+
+
+@pytest.mark.parametrize("count", range(4, 12))
+def test_features_that_always_go_together_share_evenly(count):
+    asked = drawn("leverage", count, 200)
+    asked[:, 1] = asked[:, 0]
+    inner = asked[asked.any(1) & ~asked.all(1)]
+    scores, variances, _ = fitted(sampled(inner, table(count)))
+    assert variances is None
+    same(scores[0], scores[1], 1e-8)
+    same(scores.sum(0), table(count)[-1] - table(count)[0], 1e-8)

@@ -308,3 +308,11 @@ def test_a_stabilizer_that_is_a_little_negative(explain, epsilon):
     model, x = read(OPERATIONS["dense"][0], (5,), True), draw(3, 5)
     with pytest.raises(UsageError, match=r"must be a number of at least 0, got -0\.5"):
         relevance_of(explain, model, x, governed("epsilon", {"epsilon": epsilon}))
+
+
+def test_beta_smooth_is_the_slope_of_softplus_with_beta_ten(explain):
+    model, x = nn.Sequential(nn.ReLU()).double(), 0.2 * draw(3, 4)
+    for options, beta in (({}, 10.0), ({"beta": 3.0}, 3.0)):
+        rules = ruleset(entry({"op": "relu"}, "beta_smooth", **options))
+        found = explain(model, x, "lrp", target=2, rules=rules).values["input"]
+        same(found[:, 2], torch.sigmoid(beta * x[:, 2]))
