@@ -84,6 +84,7 @@ class Answer:
     delta: Tensor | None = None
     forward_passes: int = 0
     backward_passes: int = 0
+    rows_per_pass: int = 0  # at most
     rules: tuple[Row, ...] = ()
     errors: Tensors = ()  # standard errors of sampled values, of their shape
     details: Mapping[str, Any] = attrs.field(factory=dict)  # what the method found out beside attributions
@@ -206,6 +207,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
         delta=delta,
         forward_passes=forwards,
         backward_passes=backwards,
+        rows_per_pass=max(runner.passes.rows, default=0),
         rules=runner.report,
         errors=problem.errors,
         details=problem.details,

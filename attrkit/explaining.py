@@ -232,6 +232,7 @@ def _explanation(
         baseline_output=found.baseline_output,
         delta=found.delta,
         passes={"forward": found.forward_passes, "backward": found.backward_passes},
+        rows_per_pass=found.rows_per_pass,
         rules=tuple(
             {
                 "path": r.path,

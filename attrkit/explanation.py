@@ -53,6 +53,7 @@ class Explanation:
         delta: sum of attributions minus change of the output, shape ``(batch,)``, or ``(layers, batch)`` for several layers;
             None where the method promises no sum.
         passes: forward and backward passes used, in batches.
+        rows_per_pass: the most rows that one of them had; with that ``internal_batch_size`` no pass has more again.
         rules: what governed each operation, for methods with propagation rules.
         errors: standard errors of sampled attributions, by the same names; empty where they are no estimates.
         details: what the method found out beside attributions, like which estimator was used, by name.
@@ -72,6 +73,7 @@ class Explanation:
     baseline_output: Tensor | None = attrs.field(default=None, repr=False)
     delta: Tensor | None = attrs.field(default=None, repr=False)
     passes: Mapping[str, int] = attrs.field(factory=dict, repr=False)
+    rows_per_pass: int = attrs.field(default=0, repr=False)
     rules: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False)
     errors: Mapping[str, Tensor] = attrs.field(factory=dict, repr=False)
     details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)

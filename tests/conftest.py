@@ -38,6 +38,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # one of several processes of pytest-xdist, which have a core each
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if only := config.getoption("--only"):
         sys.meta_path.insert(0, Absent(FAMILIES - {only}))
         os.environ["ATTRKIT_ONLY"] = f"{only},{ALWAYS}"

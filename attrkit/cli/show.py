@@ -33,6 +33,7 @@ def show(file: str, *, as_json: bool) -> None:
         "fingerprint": explanation.model.get("fingerprint", ""),
         "largest delta": "not promised" if explanation.delta is None else f"{float(explanation.delta.abs().max()):.3g}",
         "passes": ", ".join(f"{count} {kind}" for kind, count in explanation.passes.items()),
+        "rows per pass": f"at most {explanation.rows_per_pass}" if explanation.rows_per_pass else "",
         "seed": explanation.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in explanation.versions.items()),
     })  # fmt: skip
@@ -55,6 +56,7 @@ def _described(explanation: Explanation) -> dict[str, Any]:
         "inputs": {name: list(values.shape) for name, values in explanation.inputs.items()},
         **{name: None if tensor is None else tensor.tolist() for name, tensor in listed.items()},
         "passes": explanation.passes,
+        "rows_per_pass": explanation.rows_per_pass,
         "rules": explanation.rules,
         "seed": explanation.seed,
         "model": explanation.model,

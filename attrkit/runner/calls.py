@@ -47,6 +47,7 @@ class Calls:
     grad_options: Mapping[str, Any] = attrs.field(factory=dict)
     compiled: int = 0  # the rows of a pass by torch's compiler; 0 for none
     sizes: dict[ModuleLayer, int] = attrs.field(factory=dict)  # how many tensors each layer of the site passes on
+    rows: set[int] = attrs.field(factory=set, init=False)  # how many rows passes had
     _warned: set[str] = attrs.field(factory=set, init=False)
     _taken: threading.local = attrs.field(factory=threading.local, init=False)
 
@@ -93,12 +94,14 @@ class Calls:
         ``bare`` says that nothing looks at what is within the model, so that it may be compiled.
         """
         args, kwargs = problem.arguments.call(inputs, copies, part)
+        rows = copies * (part.stop - part.start)
+        self.rows.add(rows)
         learnt, shapes = self.forward.learnt, self.about(problem)
         if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
             stop_after(wanted)
         try:
             if shapes in learnt.decides:
-                model = self._quickest(copies * (part.stop - part.start)) if bare else self.forward
+                model = self._quickest(rows) if bare else self.forward
                 output = model(*args, **kwargs)
             else:
                 with Watch(inputs, (args[len(inputs) :], kwargs)) as watch:

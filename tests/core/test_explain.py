@@ -114,7 +114,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kw", "error", "message"), BAD, ids=lambda v: str(v)[:60] if isinstance(v, dict) else "")
+@pytest.mark.parametrize(("kw", "error", "message"), BAD, ids=[f"{', '.join(kw)}: {said[:40]}" for kw, _, said in BAD])
 def test_bad_input_is_named_with_what_to_do(net: Any, kw: dict[str, Any], error: Any, message: str, untouched: Any) -> None:
     arguments: dict[str, Any] = {"model": net, "inputs": X, "target": 0, **kw}
     with untouched(net, X):
@@ -147,8 +147,26 @@ def declared() -> Any:
         registry.unregister(name)
 
 
+def test_the_rows_of_a_pass_are_recorded_and_are_a_bound_to_give_again(net: Any, tmp_path: Any) -> None:
+    x = X.repeat(4, 1)
+
+    def run(**given: Any) -> attrkit.Explanation:
+        return attrkit.explain(net, x, "integrated_gradients", target=1, n_steps=64, **given)
+
+    assert run(internal_batch_size=24).rows_per_pass == 24
+    found = [run() for _ in range(4)][-1]
+    assert len(x) <= found.rows_per_pass <= 64 * len(x)
+    again = run(internal_batch_size=found.rows_per_pass)
+    assert again.rows_per_pass == found.rows_per_pass
+    torch.testing.assert_close(found.values, again.values)
+    assert torch.equal(again.values["image"], run(internal_batch_size=found.rows_per_pass).values["image"])
+    assert attrkit.Explanation.load(found.save(tmp_path / "x.safetensors")).rows_per_pass == found.rows_per_pass
+
+
 @pytest.mark.parametrize(
-    "returned", [None, 3, lambda p: p.point[0], lambda p: (p.point[0][:, :2],), lambda p: p.point * 2], ids=str
+    "returned",
+    [None, 3, lambda p: p.point[0], lambda p: (p.point[0][:, :2],), lambda p: p.point * 2],
+    ids=["nothing", "number", "tensor", "part", "too many"],
 )
 def test_a_method_that_returns_something_else_is_told(net: Any, declared: Any, returned: Any) -> None:
     @attrkit.method("wrong")

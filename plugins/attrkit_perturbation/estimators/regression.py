@@ -80,10 +80,11 @@ def fitted(sample: Sample) -> tuple[Tensor, Tensor | None, int]:
 
 @attrs.frozen(eq=False)
 class _Design:
-    """What coalitions say of scores, whatever their values: one equation for each of them, or for each pair.
+    """What coalitions say of scores, whatever their values: an equation for each of them, or for each pair.
 
-    Of a pair's equations, the parts that differ say nothing about scores. ``x`` are coalitions less their means, ``left`` is the
-    part of their size that was not asked for, and ``solving`` takes values to scores, None where something is left open.
+    A pair is one equation: of its two, the parts that differ say nothing about scores. ``x`` are coalitions less their means,
+    ``left`` is the part of a size that was not asked for, ``solving`` takes values to scores, or is None where that leaves
+    something open.
     """
 
     kept: Tensor
