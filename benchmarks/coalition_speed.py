@@ -253,6 +253,7 @@ def small() -> Iterator[Case]:
         ("FeatureAblation, one perturbation in a pass", "FeatureAblation", 31, {}, {"perturbations_per_eval": 1}),
         ("ShapleyValueSampling, 25 permutations", "ShapleyValueSampling", 25 * 29 + 2, {"n_samples": 25}, {}),
         ("KernelShap, 500 samples, leverage", "KernelShap", 500, {"n_samples": 500}, {"estimator": "leverage"}),
+        ("KernelShap, 500 samples, leverage, one seed", "KernelShap", 500, {"n_samples": 500}, {"estimator": "leverage", "seed": 0}),
         ("KernelShap, 500 samples, auto", "KernelShap", 500, {"n_samples": 500}, {"estimator": "auto"}),
         ("Lime, 500 samples, ridge", "Lime", 500, {"n_samples": 500}, {"surrogate": "ridge"}),
         ("Lime, 500 samples, lasso", "Lime", 500, {"n_samples": 500}, {"surrogate": "lasso"}),
