@@ -33,7 +33,8 @@ def plugins(context: click.Context, *, load: bool, as_json: bool) -> None:
         if as_json or not load:
             raise UsageError(f"--json, --load and --no-load are for the list; write them after {context.invoked_subcommand}")
         return
-    from attrkit.registry import State, registry
+    from attrkit.installed import State
+    from attrkit.registry import registry
 
     if load:
         with warnings.catch_warnings():

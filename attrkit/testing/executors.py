@@ -18,8 +18,9 @@ from attrkit import hookspecs
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.explaining import explain
 from attrkit.hookspecs import PROJECT, hookimpl
+from attrkit.installed import State
 from attrkit.protocols import Executor, Tensors
-from attrkit.registry import State, registry
+from attrkit.registry import registry
 from attrkit.specs import MethodSpec
 from attrkit.testing.listed import Checks
 from attrkit.testing.models import points, seeded, smooth

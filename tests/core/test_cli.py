@@ -8,7 +8,8 @@ from importlib.metadata import EntryPoint, version
 import pytest
 
 from attrkit.cli import main
-from attrkit.registry import Plugin, Registry, registry
+from attrkit.installed import Plugin
+from attrkit.registry import Registry, registry
 
 SOURCE = """
 import torch

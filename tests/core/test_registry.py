@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from attrkit.errors import AttrkitWarning, PluginUnavailable, UnknownName
-from attrkit.registry import Registry, State
+from attrkit.installed import State
+from attrkit.registry import Registry
 from attrkit.specs import Deprecation, method, rule
 
 DECLARES = "from attrkit import method\n\n@method({0!r})\ndef {0}(problem): 'One sentence.'\n"

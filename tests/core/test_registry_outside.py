@@ -7,7 +7,8 @@ import pytest
 
 from attrkit import hookimpl
 from attrkit.errors import AttrkitWarning, PluginUnavailable, UnknownName, UsageTypeError
-from attrkit.registry import Registry, State
+from attrkit.installed import State
+from attrkit.registry import Registry
 from attrkit.specs import RulesetSource, method, rule
 
 DECLARES = "from attrkit import method\n\n@method({0!r})\ndef {0}(problem): 'One sentence.'\n"
