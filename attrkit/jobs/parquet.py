@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,6 @@ from attrkit.errors import MissingExtra
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from attrkit.jobs.shard import Shard
 
 
 def _arrow() -> Any:
@@ -24,19 +23,19 @@ def _arrow() -> Any:
     return pa, pq
 
 
-def encoded(shard: Shard) -> bytes:
+def encoded(rows: Tensor, tensors: Mapping[str, Tensor], ids: list[Any] | None, described: str) -> bytes:
     """The file's bytes. Floating-point numbers of half precision are kept in single precision."""
     pa, pq = _arrow()
-    columns: dict[str, Any] = {"row": pa.array(shard.rows.numpy())}
-    if shard.ids is not None:
-        columns["id"] = pa.array(shard.ids)
+    columns: dict[str, Any] = {"row": pa.array(rows.numpy())}
+    if ids is not None:
+        columns["id"] = pa.array(ids)
     shapes = {}
-    for name, tensor in shard.tensors.items():
+    for name, tensor in tensors.items():
         columns[name] = _column(pa, tensor)
         shapes[name] = list(tensor.shape[1:])
-    about = {b"shard": shard.described().encode(), b"shapes": json.dumps(shapes).encode()}
+    about = {b"shard": described.encode(), b"shapes": json.dumps(shapes).encode()}
     table = pa.table(columns).replace_schema_metadata(about)
-    split = [name for name, tensor in shard.tensors.items() if tensor.is_floating_point()]
+    split = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
     paths = [f"{name}.list.element" if shapes[name] else name for name in split]
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd", use_dictionary=False, use_byte_stream_split=paths or False)
@@ -51,12 +50,10 @@ def _column(pa: Any, tensor: Tensor) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, tensor[0].numel() if len(tensor) else tensor.shape[1:].numel())
 
 
-def decoded(path: Path, only: tuple[str, ...] | None) -> Shard:
-    """The shard in a file; with ``only``, just those of its tensors."""
+def decoded(path: Path, only: tuple[str, ...] | None) -> tuple[str, Tensor, dict[str, Tensor]]:
+    """What describes the shard in a file, its rows, and its tensors; with ``only``, just those."""
     import numpy as np
     import torch
-
-    from attrkit.jobs.shard import Shard
 
     _, pq = _arrow()
     file = pq.ParquetFile(path)
@@ -70,4 +67,4 @@ def decoded(path: Path, only: tuple[str, ...] | None) -> Shard:
         flat = column.flatten() if shapes[name] else column
         tensors[name] = torch.from_numpy(np.array(flat.to_numpy(zero_copy_only=False))).reshape(len(table), *shapes[name])
     rows = torch.from_numpy(np.array(table.column("row").to_numpy()))
-    return Shard.read(about.get(b"shard", b"{}").decode(), rows, tensors, path)
+    return about.get(b"shard", b"{}").decode(), rows, tensors

@@ -35,7 +35,7 @@ class Shard:
         if form == "parquet":
             from attrkit.jobs.parquet import encoded
 
-            return encoded(self)
+            return encoded(self.rows, self.tensors, self.ids, self.described())
         from safetensors.torch import save
 
         tensors = {"rows": self.rows, **self.tensors}
@@ -51,7 +51,7 @@ class Shard:
         if path.suffix == ".parquet":
             from attrkit.jobs.parquet import decoded
 
-            return decoded(path, only)
+            return cls.read(*decoded(path, only), path)
         from safetensors import SafetensorError, safe_open
 
         try:

@@ -24,6 +24,7 @@ from attrkit.runner.packing import Evaluate, Outcome, Packing
 from attrkit.runner.path import interpolated, weighted
 from attrkit.runner.progress import Bar
 from attrkit.runner.queues import Block, Blocks, Listed
+from attrkit.runner.sharing import Sharing, UnsharedError
 from attrkit.runner.streams import Streams
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import Target, output_tensor
@@ -202,8 +203,6 @@ class Runner(Streams):
 
     def of_targets(self, problem: Problem, inner: Inner, targets: Sequence[Target | None]) -> tuple[Tensors, ...]:
         """What another method says of each of several targets; None is the problem's own."""
-        from attrkit.runner.sharing import Sharing, UnsharedError  # which builds on this module
-
         self._settle(problem)
         n, before = len(problem.arguments), Counter(self.counts)
         each = [problem.apart() if t is None else attrs.evolve(problem.apart(), target=t) for t in targets]

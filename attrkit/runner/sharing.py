@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, tee
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import torch
@@ -13,14 +13,21 @@ from torch import Tensor
 from attrkit.errors import UsageError
 from attrkit.problem import Inner, Problem
 from attrkit.propagation import Row
-from attrkit.protocols import Contribute, Tensors
+from attrkit.protocols import Contribute, Runner, Tensors
 from attrkit.runner.path import interpolated
-from attrkit.runner.runner import Runner
 from attrkit.targets import Target
 
 
 class UnsharedError(Exception):
     """The model does not answer each example, so that objectives have to be explained one by one."""
+
+
+class Reporting(Runner, Protocol):
+    """A runner that says after a propagation what governed each operation."""
+
+    @property
+    def report(self) -> tuple[Row, ...]:
+        """A row for each operation."""
 
 
 @attrs.frozen
@@ -30,12 +37,12 @@ class Sharing:
     ``Problem.choices`` says which objective each row is about, and the first of its keys which example it is.
     """
 
-    runner: Runner
+    runner: Reporting
     base: Problem
     reports: dict[int, tuple[Row, ...]] = attrs.field(factory=dict, init=False)  # of each objective that was propagated
 
     @classmethod
-    def problem(cls, runner: Runner, base: Problem) -> Problem:
+    def problem(cls, runner: Reporting, base: Problem) -> Problem:
         """A problem with a copy of the batch for each objective of ``base``, one copy after the other."""
         n, count = len(base.arguments), len(base.objectives)
         expanded = attrs.evolve(base, objectives=(), runner=cls(runner, base)).taken(torch.arange(n).repeat(count))
