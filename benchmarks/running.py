@@ -21,6 +21,7 @@ from benchmarks import running_gpu as gpu
 from benchmarks import running_jobs as jobs
 from benchmarks import running_memory as memory
 from benchmarks import running_sizes as sizes
+from benchmarks import running_switches as switches
 from benchmarks.bars import table
 from benchmarks.first_method import _machine
 
@@ -45,6 +46,7 @@ PARTS = {
         "Several replicas on one machine", devices.TEXT, devices.HEAD, lambda g: devices.measured(g.rounds, g.only)
     ),
     "jobs": Part("Jobs", jobs.TEXT, jobs.HEAD, lambda g: jobs.measured(g.rounds, g.only)),
+    "switches": Part("What pays sometimes", switches.TEXT, switches.HEAD, lambda g: switches.measured(g.rounds, g.only)),
     "gpu": Part("On a GPU", gpu.TEXT, gpu.HEAD, lambda g: gpu.measured(_setting(g), g.rounds, g.only)),
 }
 

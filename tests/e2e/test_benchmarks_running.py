@@ -29,6 +29,13 @@ def test_what_a_gpu_is_to_measure_runs_on_tiny_models(only: str) -> None:
     assert all(float(cells[5]) > 0 for cells in measured), measured  # a row that failed has a message instead
 
 
+@pytest.mark.slow
+def test_what_pays_sometimes_is_measured() -> None:
+    lines = said("--parts", "switches", "--rounds", "1", "--only", "cnn: feature_ablation").splitlines()
+    (row,) = [line for line in lines if "cnn" in line]
+    assert [float(cell.split()[0]) > 0 for cell in row.split("|")[2:-1]] == [True] * 4
+
+
 def test_what_is_not_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "Not measured" in said("--parts", "gpu")
