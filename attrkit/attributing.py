@@ -153,8 +153,8 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
 def _site(
     request: Request, layers: Sequence[ModuleLayer], more: Sequence[ModuleLayer], passes: Passes | None
 ) -> Sequence[ModuleLayer]:
-    """The layers, and more of them: all of these, or as ``passes`` find out those that run."""
-    return (*layers, *(passes.running(request.arguments, more) if passes and more else dict.fromkeys(more)))
+    """The layers, and more of them, each once: all of these, or as ``passes`` find out those that run."""
+    return tuple(dict.fromkeys((*layers, *(passes.running(request.arguments, more) if passes and more else more))))
 
 
 def _all_answered(spec: MethodSpec, problems: list[Problem], runner: Runner, options: Mapping[str, Any]) -> list[Answer]:
@@ -285,6 +285,8 @@ def _check(spec: MethodSpec, request: Request) -> None:
         raise UsageError(f"internal_batch_size must be an integer of at least 1, or None, got {request.rows!r}")
     if type(request.seed) is not int:
         raise UsageTypeError(f"seed must be an integer, got {request.seed!r}")
+    if type(request.first) is not int or request.first < 0:
+        raise UsageError(f"first_example must be an integer of at least 0, the number of the first row, got {request.first!r}")
     named = [layer if isinstance(layer, str) else id(layer) for layer in request.layers]
     if len(set(named)) != len(named):
         raise UsageError("layer: one of the layers is named twice; name each once")

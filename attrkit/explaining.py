@@ -133,6 +133,8 @@ def explain_each(
     for name, given in (("targets", targets), ("neurons", neurons)):
         if given is not None and (isinstance(given, str) or not isinstance(given, Iterable)):
             raise UsageTypeError(f"{name} must be a list with one entry for each explanation, got {given!r}")
+    if "neuron" in arguments:
+        raise UsageError("explain_each takes neurons=, a list with one entry for each explanation; for one use explain")
     if targets is not None and "target" in arguments:
         raise UsageError("explain_each takes either target= (of all neurons) or targets=, not both")
     objectives: list[tuple[Any, Selector | None]] = [] if targets is None else [(t, None) for t in targets]

@@ -86,8 +86,13 @@ class Explanation:
         """Write one safetensors file: tensors, and the rest as JSON in its metadata. Nothing is pickled.
 
         The file appears whole or not at all; one that is there already is replaced.
+
+        Raises:
+            FileNotFoundError: its folder is not there.
         """
         target = Path(path)
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"{os.fspath(path)!r} cannot be written: there is no folder {os.fspath(target.parent)!r}")
         tensors = {f"values/{name}": t for name, t in self.values.items()}
         tensors |= {f"inputs/{name}": t for name, t in self.inputs.items()}
         tensors |= {f"errors/{name}": t for name, t in self.errors.items()}

@@ -78,8 +78,8 @@ def _likely(name: str) -> Iterator[MethodSpec]:
     """The methods whose plugins have the name that the class is made of by convention."""
     for prefix in ("Layer", "Neuron", ""):
         method = _snake(name.removeprefix(prefix)) if name.startswith(prefix) else ""
-        if method and registry.named(method):
-            yield registry.method(method)
+        if method and registry.named(method) and (spec := registry.find("methods", method)):
+            yield spec
 
 
 def further_names() -> dict[str, Any]:

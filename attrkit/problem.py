@@ -320,11 +320,11 @@ class Problem:
 
     def value(self) -> Tensor:
         """The objective for the inputs."""
-        return next(self.values([self.point]))
+        return next(self.values([self.point], 1))
 
     def value_and_grad(self) -> tuple[Tensor, Tensors]:
         """The objective for the inputs, and its gradient at the site; one forward and one backward pass."""
-        value, at, gradient = next(self._along([self.inputs]))
+        value, at, gradient = next(self._along([self.inputs], 1))
         self.__dict__.setdefault("point", at)
         return value, gradient
 

@@ -77,7 +77,7 @@ def explain(
     seconds: dict[str, float] = {}
     for name, spec in specs.items():
         start = perf_counter()
-        found[name] = attrkit.explain(network, chosen.inputs, spec, **_for(spec, request), **options[name])
+        found[name] = attrkit.explain(network, chosen.inputs, spec, options=options[name], **_for(spec, request))
         seconds[name] = perf_counter() - start
         files[name].parent.mkdir(parents=True, exist_ok=True)
         found[name].save(files[name])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import attrs
 import torch
@@ -22,14 +21,11 @@ from attrkit.protocols import Contribute, Tensors
 from attrkit.runner.derivatives import check_floating
 from attrkit.runner.packing import Evaluate, Outcome, Packing
 from attrkit.runner.path import interpolated, weighted
-from attrkit.runner.progress import Bar
 from attrkit.runner.queues import Block, Blocks, Listed
 from attrkit.runner.sharing import Sharing, UnsharedError
 from attrkit.runner.streams import Streams
 from attrkit.runner.taps import leaf_of
 from attrkit.targets import Target, output_tensor
-
-T = TypeVar("T")
 
 
 class ApartError(Exception):
@@ -74,11 +70,8 @@ class Runner(Streams):
         self._check_moved(problem)
         ways = self._value_ways(problem, fresh=True)
         packing: Packing[Tensors] = self.packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
-        with Bar(desc=self.progress, total=total, file=sys.stderr) if self.progress else nullcontext() as bar:
-            for group, pack in self.packs(packing, Blocks(blocks), "value"):
-                if bar is not None:
-                    bar.update(len(group))
-                yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
+        for group, pack in self.shown(self.packs(packing, Blocks(blocks), "value"), total):
+            yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
 
     def _value_ways(self, problem: Problem, *, fresh: bool = False) -> list[Evaluate]:
         """The ways to the objective for several points; ``fresh`` ones may be written into."""
@@ -119,8 +112,9 @@ class Runner(Streams):
         total: Tensors = ()
         kind, ways = self._ways(problem, moving_inputs=moving_inputs)
         packing = self.packing(problem, kind, ways, partial(interpolated, start, end))
-        packs = self.packs(packing, Listed(rule), "gradient")
-        for group, pack in self.shown(packs, None):
+        weighed = list(rule)
+        packs = self.packs(packing, Listed(weighed), "gradient")
+        for group, pack in self.shown(packs, len(weighed)):
             if not problem.layers:
                 self._note_ends(problem, [place for place, _ in group], pack)
             added = tuple(weighted(g, [weight for _, weight in group]) for g in pack.gradient)
@@ -136,8 +130,9 @@ class Runner(Streams):
         self._settle(problem)
         kind, ways = self._ways(problem, moving_inputs=True)
         packing = self.packing(problem, kind, ways, partial(interpolated, *ends))
-        packs = self.packs(packing, Listed((place, 1.0) for place in places), kind)
-        for group, pack in self.shown(packs, None):
+        weighed = [(place, 1.0) for place in places]
+        packs = self.packs(packing, Listed(weighed), kind)
+        for group, pack in self.shown(packs, len(weighed)):
             at, gradient = (tuple(t.unflatten(0, (len(group), -1)) for t in part) for part in (pack.at, pack.gradient))
             yield at, gradient
 

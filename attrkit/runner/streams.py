@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
 
 import attrs
 
@@ -17,12 +15,10 @@ from attrkit.runner.executors import Serial
 from attrkit.runner.learnt import Habit
 from attrkit.runner.packing import Evaluate, Outcome, Pack, Packing, Point, together
 from attrkit.runner.passes import Passes
-from attrkit.runner.progress import Bar
+from attrkit.runner.progress import barred
 from attrkit.runner.queues import Listed, Queue
 from attrkit.runner.sizing import Sizing
 from attrkit.runner.spares import Surroundings
-
-T = TypeVar("T")
 
 #: What one point costs, by the kind of pass.
 PASSES = {
@@ -65,9 +61,8 @@ class Streams:
     ) -> Iterator[Outcome]:
         """The outcome at each point, in order."""
         packing = self.packing(problem, kind, ways, together, bound)
-        packs = self.packs(packing, Listed(points), kind)
-        outcomes = (outcome for group, pack in packs for outcome in pack.split(len(group)))
-        return self.shown(outcomes, total, progress)
+        packs = self.shown(self.packs(packing, Listed(points), kind), total, progress)
+        return (outcome for group, pack in packs for outcome in pack.split(len(group)))
 
     def packing(
         self,
@@ -109,10 +104,10 @@ class Streams:
 
         return self._counted(packing.packs(points, Serial() if alone else self.executor, around), kind, packing.n)
 
-    def shown(self, each: Iterator[T], total: int | None, progress: str = "") -> Iterator[T]:
+    def shown(self, packs: Iterator[Pack[Point]], total: int | None, progress: str = "") -> Iterator[Pack[Point]]:
         """The same, behind a progress bar where one is wanted."""
         label = progress or self.progress
-        return iter(Bar(each, desc=label, total=total, file=sys.stderr)) if label else each
+        return barred(packs, label, total) if label else packs
 
     def _counted(self, packs: Iterator[Pack[Point]], kind: str, examples: int) -> Iterator[Pack[Point]]:
         for group, pack in packs:

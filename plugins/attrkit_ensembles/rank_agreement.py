@@ -37,7 +37,8 @@ def rank_agreement(problem: Problem, inners: Sequence[Callable[[Problem], Tensor
     """Rank the features of each example by several methods, and average the ranks.
 
     Ranks go from near 0 to 1, the most important; they are within each tensor: each input, or each layer's value. How far the
-    methods agree on an example is in ``details["agreement"]``: Kendall's W, the mean over its tensors, shape ``(batch,)``.
+    methods agree on an example is in ``details["agreement"]``: Kendall's W, the mean over those of its tensors
+    whose entries some method tells apart, shape ``(batch,)``.
 
     Args:
         absolute: rank by size whatever the sign, else from the most negative to the most positive.
@@ -52,6 +53,6 @@ def rank_agreement(problem: Problem, inners: Sequence[Callable[[Problem], Tensor
             raise UsageError(f"the methods' attributions have shapes {shapes[0]} and {shapes[1]}, whose ranks do not compare")
     rows = [torch.stack([v.reshape(len(v), v.shape[1:].numel()) for v in parts]) for parts in zip(*found, strict=True)]
     each = [ranks(t.abs() if absolute else t) for t in rows]
-    problem.details["agreement"] = torch.stack([concordance(r) for r in each]).mean(0)
+    problem.details["agreement"] = torch.stack([concordance(r) for r in each]).nanmean(0)
     averaged = (r.mean(0) / r.shape[-1] for r in each)
     return tuple(a.reshape(v.shape).to(v.dtype) for a, v in zip(averaged, found[0], strict=True))

@@ -3,9 +3,12 @@
 from typing import Literal
 
 from attrkit import Problem, method
+from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
 from attrkit_gradients.adaptive import adaptive
 from attrkit_gradients.quadrature import quadrature
+
+_RULE = "gausslegendre"
 
 
 @method(
@@ -21,7 +24,7 @@ def integrated_gradients(
     problem: Problem,
     *,
     n_steps: int | Literal["auto"] = 50,
-    method: str = "gausslegendre",
+    method: str = _RULE,
     tol: float = 0.01,
     multiply_by_inputs: bool = True,
 ) -> Tensors:
@@ -33,6 +36,14 @@ def integrated_gradients(
             riemann_trapezoid; "auto" has its own.
         tol: of "auto": how far the sum may be from the change of the objective, relative to that change.
         multiply_by_inputs: scale by the difference; without, the average gradient.
+
+    Raises:
+        UnknownName: there is no such rule.
+        UsageError: ``tol`` or ``n_steps`` is not positive, or ``method`` is given beside n_steps="auto".
     """
+    if n_steps == "auto" and method != _RULE:
+        raise UsageError(
+            f"method={method!r} has no effect with n_steps='auto', which has a rule of its own; leave one of them out"
+        )
     total = adaptive(problem, tol) if n_steps == "auto" else problem.path_sum(quadrature(method, n_steps))
     return tuple(t * d for t, d in zip(total, problem.delta, strict=True)) if multiply_by_inputs else total

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from attrkit import Estimate, Problem, method
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Tensors
+from attrkit_perturbation.local.calling import instead
 from attrkit_perturbation.local.fits import fitted
 from attrkit_perturbation.local.neighbours import called, compared, drawn
 from attrkit_perturbation.local.similarity import check_width, distances, kernel_weights
@@ -62,7 +63,7 @@ def lime(
             function, instead of the design.
 
     Raises:
-        UsageError: an option is wrong, or all weights are zero.
+        UsageError: an option is wrong, or has no effect beside a function that is given instead; or all weights are zero.
     """
     if n_samples < 2:
         raise UsageError(f"n_samples must be at least 2, got {n_samples}: the example itself, and what it is compared with")
@@ -73,6 +74,10 @@ def lime(
             "scikit-learn's models, is given as the surrogate"
         )
     check_width(kernel_width)
+    instead("interpretable_model", interpretable_model, surrogate=(surrogate, "lasso"))
+    instead("perturb_func", perturb_func, design=(design, "bernoulli"))
+    kernels = {"kernel": (kernel, "cosine"), "kernel_width": (kernel_width, 1.0), "kernel_space": (kernel_space, "site")}
+    instead("similarity_func", similarity_func, **kernels)
     model = surrogate if interpretable_model is None else interpretable_model
     chosen = surrogate_of(problem, model, "surrogate" if interpretable_model is None else "interpretable_model")
     game = problem.game(feature_mask, replacement, background)

@@ -16,6 +16,8 @@ from attrkit.protocols import Tensors
 from attrkit_perturbation.asking.blockwise import valued
 from attrkit_perturbation.asking.samples import note_interrupt
 
+_GRID = 7
+
 
 def _cells(point: Tensors) -> Tensors:
     """Which positions come and go together: those of all channels of an image, those of a token or a column of others."""
@@ -112,7 +114,7 @@ def rise(
     background: Any = None,
     n_samples: int = 1000,
     share: float = 0.5,
-    grid: int = 7,
+    grid: int = _GRID,
 ) -> Tensors:
     """Mean of the objective over random masks in which a position is there, the absent ones replaced.
 
@@ -137,6 +139,8 @@ def rise(
             f"n_samples and grid must be at least 1, and share between 0 and 1, got n_samples={n_samples}, grid={grid}, "
             f"share={share}"
         )
+    if feature_mask is not None and grid != _GRID:
+        raise UsageError(f"grid={grid} has no effect beside feature_mask, whose features are the cells; leave one of them out")
     cells = _cells(problem.point) if feature_mask is None else feature_mask
     game = attrs.evolve(
         problem.game(cells, replacement, background), players=None

@@ -537,6 +537,13 @@ def test_one_method_makes_one_file(run, folder):
     assert explanation.values["image"].shape == (2, 1, 8, 8)
 
 
+def test_an_option_may_be_called_method(run, folder):
+    where = ("explain", "planted.py:Net", "images.pt", "-m", "integrated_gradients", "--target", "1", "--json")
+    for given in ("riemann_left", "riemann_right"):
+        assert run(*where, "-o", f"{given}.safetensors", "--set", f"method={given}")[0] == 0
+        assert json.loads(run("show", f"{given}.safetensors", "--json")[1])["options"]["method"] == given
+
+
 def test_several_methods_make_a_folder_and_a_report(run, folder):
     methods = ("integrated_gradients", "lrp", "feature_ablation")
     options = [text for name in methods for text in ("-m", name)]

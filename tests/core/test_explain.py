@@ -107,6 +107,8 @@ BAD = [
     (dict(layer="body", neuron="x"), UsageTypeError, "neuron must be an integer"),
     (dict(layer="pair", neuron=1), UsageError, "passes on 2 tensors; use a function"),
     (dict(layer="body", neuron=lambda v: v), UsageError, r"the function must return one number per .*, got \(\d+, 5\)"),
+    (dict(first_example=-3), UsageError, "first_example must be an integer of at least 0, .* got -3"),
+    (dict(first_example="a"), UsageError, "first_example must be an integer of at least 0, .* got 'a'"),
     (dict(internal_batch_size=0), UsageError, "internal_batch_size must be an integer of at least 1"),
     (dict(model=3), UsageTypeError, "model must be a torch module or a function"),
     (dict(model=lambda x: x.detach().sum(1), target=None), UsageError, "does not depend on the inputs in a way that torch"),
@@ -209,6 +211,9 @@ def test_progress_is_shown_on_stderr(net: Any, capsys: pytest.CaptureFixture[str
     captured = capsys.readouterr()
     assert "feature_ablation: 100%" in captured.err
     assert not captured.out
+    for method, count in (("integrated_gradients", 50), ("lrp", 1), ("saliency", 1)):
+        attrkit.explain(net, X, method, target=0, show_progress=True, internal_batch_size=2)
+        assert f"{count}/{count} [" in capsys.readouterr().err
 
 
 def test_random_draws_belong_to_their_seed_example_and_sample(net: Any, declared: Any) -> None:

@@ -59,6 +59,11 @@ def test_the_same_explanation_makes_the_same_file_which_others_may_read(explanat
     assert first.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_folder_that_is_not_there_is_named(explanation: Explanation, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no/e.safetensors' cannot be written: there is no folder '.*no'"):
+        explanation.save(tmp_path / "no" / "e.safetensors")
+
+
 def test_a_failed_save_leaves_the_old_file(explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "e.safetensors"
     path.write_text("old")

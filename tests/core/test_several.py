@@ -450,6 +450,7 @@ def test_neurons_take_the_forward_passes_of_one_and_nothing_above_them_once_that
     [
         ({}, UsageError, "explain_each needs either targets= or neurons=, a list with one entry for each explanation"),
         ({"targets": [0], "neurons": [0], "layer": "1"}, UsageError, "explain_each needs either targets= or neurons="),
+        ({"targets": [0], "neuron": 3, "layer": "1"}, UsageError, "explain_each takes neurons=, a list with one entry"),
         ({"targets": []}, UsageError, "targets is empty; give at least one"),
         ({"neurons": [], "layer": "1"}, UsageError, "neurons is empty; give at least one"),
         ({"neurons": [0]}, UsageError, "neuron needs layer=, the one layer that it is in; got 0 layers"),
@@ -639,6 +640,8 @@ def test_a_layer_and_a_pattern(explain):
     assert list(found.values) == ["head", "block.0", "block.1"]
     found = explain(built(Nested), X, "saliency", target=0, layer="block.1", layers="block.*")
     assert list(found.values) == ["block.1", "block.0"]
+    found = explain(built(Nested), X, "integrated_gradients", target=0, n_steps=5, layer="block.1", layers="block.*")
+    assert found.delta.shape == (2, len(X))
 
 
 def test_layers_of_several_targets(explain, each):

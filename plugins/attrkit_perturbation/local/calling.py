@@ -63,3 +63,10 @@ def row(interpretable: Any, name: str) -> Tensor:
         return interpretable.detach().double().cpu().reshape(-1)
     got = tuple(interpretable.shape) if isinstance(interpretable, Tensor) else type(interpretable).__name__
     raise UsageError(f"{name} must return a tensor of shape (1, features), it returned {got}")
+
+
+def instead(name: str, given: Any, **options: tuple[Any, Any]) -> None:
+    """Raise UsageError where a function is given and an option, here with its default, that it takes the place of."""
+    for option, (value, default) in options.items():
+        if given is not None and value != default:
+            raise UsageError(f"{name} takes the place of {option}: leave {option}={value!r} out, or {name}")

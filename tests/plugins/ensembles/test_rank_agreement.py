@@ -85,6 +85,20 @@ def test_agreement_is_kendall_s_w(explain):
     assert torch.isnan(torch.tensor(agreement([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])))
 
 
+def test_an_input_of_which_no_method_tells_entries_apart_does_not_count(explain):
+    inputs = (torch.zeros(2, 3).double(), torch.zeros(2, 1).double())
+
+    def saying(row):
+        @attrkit.method("planted_words", gradient=False, objective=False, forward_passes="0")
+        def words(problem):
+            return tuple(torch.tensor(row[: x.shape[1]]).double().expand_as(x).clone() for x in problem.inputs)
+
+        return words
+
+    found = explain(lambda a, b: a.sum(1) + b.sum(1), inputs, agreed(saying([1, 2, 3]), saying([1, 3, 2])))
+    assert found.details["agreement"].tolist() == pytest.approx([0.75, 0.75])
+
+
 def test_ties_are_corrected_for(explain):
     """Kendall's W with ties: S over (m^2 (n^3 - n) - m T) / 12."""
     rows = [[1.0, 1.0, 2.0, 3.0], [1.0, 2.0, 2.0, 2.0], [4.0, 1.0, 2.0, 3.0]]
@@ -141,3 +155,7 @@ def test_shapes_that_differ_are_refused(explain):
 
     with pytest.raises(UsageError, match=r"shapes \[\(3, 1, 8, 8\)\] and \[\(3, 2, 8, 8\)\], whose ranks do not compare"):
         explain(built(cnn), draw(3, 2, 8, 8), agreed(summed, planted.gradient), target=0)
+
+
+def test_a_wrapper_of_several_methods_has_no_class():
+    assert not hasattr(attrkit.attr, "RankAgreement")

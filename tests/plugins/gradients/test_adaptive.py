@@ -208,6 +208,11 @@ def test_a_polynomial_model_and_its_layers_stop_at_the_second_level(explain, aut
         assert found.passes["backward"] == 5
 
 
+def test_a_rule_of_ones_own_is_refused(auto):
+    with pytest.raises(UsageError, match="method='riemann_left' has no effect with n_steps='auto'"):
+        auto(built(Polynomials), draw(3, 4), target=1, options={"method": "riemann_left"})
+
+
 def test_an_easy_example_gets_fewer_points_than_a_hard_one(evaluations):
     inputs = torch.tensor([[0.01], [9.0], [0.02], [25.0]]).double()
     seen, found = evaluations(lambda x: torch.sin(x).sum(1) + 3 * x.sum(1), inputs, tol=1e-6)

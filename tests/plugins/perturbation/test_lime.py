@@ -429,6 +429,8 @@ def test_no_errors_for_a_lasso_or_a_surrogate_of_the_caller_s(explain):
         ({"design": {"bernoulli": {"share": 1.0}}}, UsageError, "share must be between 0 and 1, got 1.0"),
         ({"replacement": "blurr"}, UnknownName, "no replacement 'blurr'. Did you mean 'blur'"),
         ({"replacement": "mean", "background": draw(2, 6)}, UsageError, "background and replacement both say"),
+        ({"perturb_func": print, "design": "kernel"}, UsageError, "perturb_func takes the place of design: leave"),
+        ({"similarity_func": print, "kernel_width": 2.0}, UsageError, "similarity_func takes the place of kernel_width"),
         ({"perturb_func": 3}, UsageTypeError, "perturb_func must be a function, got int"),
         ({"similarity_func": 3}, UsageTypeError, "similarity_func must be a function, got int"),
         ({"similarity_func": lambda *a, **k: -1.0}, UsageError, "must return one number of at least 0, .* returned -1.0"),

@@ -206,12 +206,12 @@ def test_captum_with_functions(name, batch):
     given = dict(target=1, feature_mask=MASK, n_samples=40)
     with pytest.warns(UserWarning, match="multiple inputs") if batch > 1 else nullcontext():
         expected = peer.attribute(x, 0.25, **given)
+    kernel = {"kernel": "euclidean", "kernel_width": 2.0}
     for more in (
-        {"surrogate": name},
-        {"interpretable_model": surrogate(**fitted[1])},
+        {"surrogate": name, **kernel},
+        {"interpretable_model": surrogate(**fitted[1]), **kernel},
         {"interpretable_model": surrogate(**fitted[1]), "similarity_func": similarity},
     ):
         found = attrkit.explain(model, x, "lime", standardise=False,
-                            baselines=0.25, kernel="euclidean", kernel_width=2.0, perturb_func=in_turn(z),
-                                **given, **more)  # fmt: skip
+                            baselines=0.25, perturb_func=in_turn(z), **given, **more)  # fmt: skip
         torch.testing.assert_close(next(iter(found.values.values())).float(), expected, rtol=1e-3, atol=2e-3)

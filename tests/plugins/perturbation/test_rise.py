@@ -142,6 +142,7 @@ def test_over_a_background(explain):
         ({"grid": 0}, "n_samples and grid must be at least 1"),
         ({"share": 0.0}, "share between 0 and 1, got .*share=0.0"),
         ({"share": 1.0}, "share between 0 and 1"),
+        ({"grid": 3, "feature_mask": torch.arange(6)[None]}, "grid=3 has no effect beside feature_mask"),
         ({"n_samples": 2, "share": 0.1}, r"n_samples=2 masks are too few: \d of 6 features are in none; give more"),
     ],
 )
