@@ -13,7 +13,7 @@ failed = sorted(set(families) - set(known))
 for family in (family for family in families if family in known):
     folders = sorted((ROOT / "tests" / "plugins").glob(family.removeprefix("attrkit_") + "*/"))
     print(f"\n--> {family}: {', '.join(folder.name for folder in folders) or 'no tests below tests/plugins'}", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "--only", family, *map(str, folders)]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-m", "not slow", "--only", family, *map(str, folders)]
     if folders and subprocess.run(command, cwd=ROOT, check=False).returncode:
         failed.append(family)
 print(f"families: {len(families)}, failed: {' '.join(failed) or 'none'}")

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -164,22 +164,16 @@ def _explained(
     options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> list[Explanation]:
+    """One explanation for each objective, a target and a neuron."""
     if not isinstance(method, str | MethodSpec):
         raise UsageTypeError(f"method must be the name of a method or its declaration, got {type(method).__name__}")
     spec = method if isinstance(method, MethodSpec) else registry.method(method)
     if not isinstance(options or {}, Mapping):
         raise UsageTypeError(f"options must be a mapping of option names, got {type(options).__name__}")
-    patterns = (layers,) if isinstance(layers, str) else () if layers is None else layers
-    for pattern in patterns if isinstance(patterns, Sequence) else [patterns]:
-        if not isinstance(pattern, str):
-            got = type(pattern).__name__
-            raise UsageTypeError(f"layers must be a pattern of paths, like 'encoder.*', or a list of them, got {got}")
-    listed = _listed(layer)
-    if (layer is not None and not listed) or (layers is not None and not layers):
-        raise UsageError("layer: an empty list names no layer; give at least one, or leave it out")
-    if attribute_to_layer_input and not (listed or layers):
+    listed, patterns = _places(layer, layers)
+    if attribute_to_layer_input and not (listed or patterns):
         raise UsageError("attribute_to_layer_input needs layer=, the layer whose input it is")
-    if any(neuron is not None for _, neuron in objectives) and (len(listed) != 1 or layers):
+    if any(neuron is not None for _, neuron in objectives) and (len(listed) != 1 or patterns):
         raise UsageError(f"neuron needs layer=, the one layer that it is in; got {len(listed)} layers")
     arguments = arguments_of(model, inputs, additional_forward_args)
     devices = devices_of(device)
@@ -191,7 +185,7 @@ def _explained(
             target=_predicted(model, arguments, devices) if isinstance(target, str) and target == "predicted" else target,
             baselines=baselines,
             layers=listed,
-            patterns=tuple(patterns),
+            patterns=patterns,
             neuron=neuron,
             io="input" if attribute_to_layer_input else "output",
             rows=internal_batch_size,
@@ -215,10 +209,17 @@ def _explained(
     return [_explanation(spec, request, chosen, each, shared) for request, each in zip(requests, found, strict=True)]
 
 
-def _listed(layer: LayerLike | Sequence[LayerLike] | None) -> tuple[LayerLike, ...]:
-    if layer is None:
-        return ()
-    return tuple(layer) if isinstance(layer, list | tuple) else (cast("LayerLike", layer),)
+def _places(layer: Any, layers: Any) -> tuple[tuple[LayerLike, ...], tuple[str, ...]]:
+    """The layers that are named, and the patterns of others' paths."""
+    patterns = (layers,) if isinstance(layers, str) else () if layers is None else layers
+    for pattern in patterns if isinstance(patterns, Sequence) else [patterns]:
+        if not isinstance(pattern, str):
+            got = type(pattern).__name__
+            raise UsageTypeError(f"layers must be a pattern of paths, like 'encoder.*', or a list of them, got {got}")
+    listed = () if layer is None else tuple(layer) if isinstance(layer, list | tuple) else (layer,)
+    if (layer is not None and not listed) or (layers is not None and not layers):
+        raise UsageError("layer: an empty list names no layer; give at least one, or leave it out")
+    return listed, tuple(patterns)
 
 
 def _explanation(
