@@ -51,7 +51,7 @@ class Explanation:
         output: the explained number, shape ``(batch,)``.
         baseline_output: the same at the baseline, where there is one.
         delta: sum of attributions minus change of the output, shape ``(batch,)``, or ``(layers, batch)`` for several layers;
-            None where the method promises no sum.
+            None where no one sum is promised, as for a distribution of baselines.
         passes: forward and backward passes used, in batches.
         rows_per_pass: the most rows that one of them had; with that ``internal_batch_size`` no pass has more again.
         rules: what governed each operation, for methods with propagation rules.

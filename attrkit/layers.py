@@ -210,7 +210,13 @@ class Neuron:
     selector: Selector
 
     def pick(self, value: Tensors) -> Tensor:
-        """The neuron's value, shape ``(batch,)``."""
+        """The neuron's value, shape ``(batch,)``.
+
+        Raises:
+            UsageTypeError: the selector is no function and holds something else than integers and slices.
+            UsageError: it does not index each dimension after the batch, is out of range or picks nothing; it is no function,
+                and the layer has several tensors; or the function does not return one number per example.
+        """
         if callable(self.selector):
             picked = self.selector(value[0] if len(value) == 1 else value)
             if not isinstance(picked, Tensor) or picked.shape != value[0].shape[:1]:
@@ -245,7 +251,12 @@ class Neuron:
         return picked.flatten(1).sum(1) if picked.dim() > 1 else picked
 
     def mask(self, value: Tensors) -> Tensors:
-        """The derivative of the pick by each of the layer's tensors."""
+        """The derivative of the pick by each of the layer's tensors.
+
+        Raises:
+            UsageTypeError: as :meth:`pick`.
+            UsageError: as :meth:`pick`, or what is picked does not depend on the layer's value.
+        """
         with torch.enable_grad():
             leaves = tuple(v.detach().requires_grad_() for v in value)
             picked = self.pick(leaves)

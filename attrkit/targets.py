@@ -18,7 +18,11 @@ TargetLike: TypeAlias = "int | tuple[int, ...] | Sequence[int] | Sequence[tuple[
 
 
 def output_tensor(output: Any) -> Tensor:
-    """The tensor of a model's output: the output itself, its only tensor, or the one called ``logits``."""
+    """The tensor of a model's output: the output itself, its only tensor, or the one called ``logits``; of a number, one of it.
+
+    Raises:
+        UsageTypeError: the output is a future, or holds no tensor or several, none of them called ``logits``.
+    """
     if isinstance(output, Tensor):
         return output
     if isinstance(output, int | float):
@@ -113,6 +117,10 @@ class Target:
         """One number per example, shape ``(n,)``; shape ``(1,)`` where the model returns one number for the whole batch.
 
         ``every`` takes all outputs where there is no target, shape ``(n, *outputs)``.
+
+        Raises:
+            UsageError: a target is missing, has another number of indices than the output has dimensions after the batch, or is
+                out of range; or one is given per example and the output has another number of rows.
         """
         if self.index is None and self.rows is None:
             if output.dim() == 0 or output.shape == (1,):

@@ -77,6 +77,10 @@ KINDS = {
         "Every run uses it where it is installed; `ATTRKIT_BLOCK=$name` leaves it out.",
         "$package",
     ),
+    "placement": Kind(
+        "The executor of jobs $name, a plugin for attrkit: where shards are computed.",
+        "`attrkit run job.yaml --executor $name` uses it, and so does `executor: {kind: $name}` in a job file.",
+    ),
 }  # fmt: skip
 
 

@@ -41,7 +41,8 @@ def conformance(
     Args:
         name: the plugin's name, or its declaration; of a ruleset also its file or the document as a mapping, of an executor
             also the executor itself, or what makes one.
-        kind: what it is: method, rule, ruleset, replacement, segmenter, design, estimator, surrogate, executor or wrapper.
+        kind: what it is: method, wrapper, rule, ruleset, replacement, segmenter, design, estimator, surrogate, placement or
+            executor.
         options: values for its options, or for a ruleset's parameters, with which it is checked.
         expected: checks that are known to fail, and why; one that passes then fails the test.
 

@@ -44,6 +44,9 @@ def grad_cam(problem: Problem, *, relu_attributions: bool = False, attr_dim_summ
     Args:
         relu_attributions: keep only what is positive, as the paper does.
         attr_dim_summation: add the channels up; without, each weighted channel by itself.
+
+    Raises:
+        UsageError: the layer's value has no channels: fewer than two dimensions.
     """
     return _maps(problem, lambda v, g: _over_space(g) * v, relu=relu_attributions, summed=attr_dim_summation)
 
@@ -61,6 +64,9 @@ def hires_cam(problem: Problem, *, relu_attributions: bool = False) -> Tensors:
 
     Args:
         relu_attributions: keep only what is positive.
+
+    Raises:
+        UsageError: the layer's value has no channels: fewer than two dimensions.
     """
     return _maps(problem, lambda v, g: g * v, relu=relu_attributions)
 
@@ -77,6 +83,9 @@ def layer_cam(problem: Problem, *, relu_attributions: bool = True) -> Tensors:
 
     Args:
         relu_attributions: keep only what is positive, as the paper does.
+
+    Raises:
+        UsageError: the layer's value has no channels: fewer than two dimensions.
     """
     return _maps(problem, lambda v, g: g.clamp(min=0) * v, relu=relu_attributions)
 
@@ -93,6 +102,9 @@ def x_grad_cam(problem: Problem, *, relu_attributions: bool = True) -> Tensors:
 
     Args:
         relu_attributions: keep only what is positive.
+
+    Raises:
+        UsageError: the layer's value has no channels: fewer than two dimensions.
     """
 
     def weigh(value: Tensor, gradient: Tensor) -> Tensor:
@@ -115,6 +127,9 @@ def grad_cam_plus_plus(problem: Problem, *, relu_attributions: bool = True) -> T
 
     Args:
         relu_attributions: keep only what is positive, as the paper does.
+
+    Raises:
+        UsageError: the layer's value has no channels: fewer than two dimensions.
     """
 
     def weigh(value: Tensor, gradient: Tensor) -> Tensor:
@@ -142,6 +157,9 @@ def eigen_cam(problem: Problem, *, relu_attributions: bool = True) -> Tensors:
 
     Args:
         relu_attributions: keep only what is positive.
+
+    Raises:
+        UsageError: the layer's value has no places beside its channels: fewer than three dimensions.
     """
 
     def project(value: Tensor) -> Tensor:

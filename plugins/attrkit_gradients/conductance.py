@@ -34,6 +34,10 @@ def conductance(
         method: the quadrature rule whose nodes the points are, as of integrated_gradients; with ``forward_`` before it,
             like forward_gausslegendre, also its weights, for the derivative.
         multiply_by_inputs: multiply by the change; without, the average gradient.
+
+    Raises:
+        UnknownName: there is no such rule.
+        UsageError: ``n_steps`` is no integer, or less than the rule needs.
     """
     rule = quadrature(method.removeprefix(_FORWARD), n_steps)
     if problem.where is not Where.LAYER or not multiply_by_inputs:

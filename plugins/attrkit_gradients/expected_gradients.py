@@ -49,6 +49,9 @@ def expected_gradients(problem: Problem, *, n_samples: int = 50, multiply_by_inp
     Args:
         n_samples: places for each example.
         multiply_by_inputs: multiply by the difference from the baseline; without, the average gradient.
+
+    Raises:
+        UsageError: ``n_samples`` is less than 1.
     """
     if n_samples < 1:
         raise UsageError(f"n_samples must be at least 1, got {n_samples}")

@@ -30,6 +30,10 @@ def gradient_shap(
         n_samples: random places for each example.
         stdevs: standard deviation of the noise that is added to the inputs; a number, or one for each input.
         multiply_by_inputs: multiply by the difference from the baseline; without, the average gradient.
+
+    Raises:
+        UsageError: ``n_samples`` is less than 1, or ``stdevs`` are negative or not as many as inputs.
+        UsageTypeError: ``stdevs`` are no numbers, or noise is to be added to an input of integers.
     """
     if n_samples < 1:
         raise UsageError(f"n_samples must be at least 1, got {n_samples}")

@@ -20,6 +20,11 @@ def internal_influence(problem: Problem, *, n_steps: int = 50, method: str = "ga
 
     Args:
         n_steps: points on the path.
-        method: quadrature rule: gausslegendre, riemann_left, riemann_right, riemann_middle or riemann_trapezoid.
+        method: quadrature rule: gausslegendre, clenshaw_curtis, riemann_left, riemann_right, riemann_middle or
+            riemann_trapezoid.
+
+    Raises:
+        UnknownName: there is no such rule.
+        UsageError: ``n_steps`` is no integer, or less than the rule needs.
     """
     return problem.input_path_sum(quadrature(method, n_steps))

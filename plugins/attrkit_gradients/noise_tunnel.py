@@ -64,6 +64,12 @@ def noise_tunnel(
         nt_samples_batch_size: the most copies of the batch that are given to the method at once; None leaves that to attrkit.
         stdevs: standard deviation of the noise, in units of the inputs; a number, or one for each input.
         draw_baseline_from_distrib: take the baselines for a distribution, of which each copy of each example draws a row.
+
+    Raises:
+        UsageError: ``nt_type`` is none of these, a number of samples is less than 1, ``stdevs`` are negative or not as many as
+            inputs, or baselines are to be drawn for a method that takes none, or do not fit the inputs.
+        UsageTypeError: ``stdevs`` are no numbers, noise is to be added to an input of integers, or baselines to be drawn are no
+            tensors.
     """
     if nt_type not in SUMMARIES:
         raise UsageError(f"nt_type must be {', '.join(SUMMARIES)}, got {nt_type!r}.{did_you_mean(nt_type, SUMMARIES)}")

@@ -55,7 +55,10 @@ def lime_base(
         perturb_kwargs: the keywords that all of these functions are given.
 
     Raises:
-        UsageError: a function is missing, or what one returns does not fit.
+        UsageError: a function is missing, or what one returns does not fit; ``n_samples`` is less than 1; all weights are 0; or
+            the model returns several numbers for a sample.
+        UsageTypeError: something else is given for a function, ``interpretable_model`` is no surrogate, or what makes inputs
+            returns something else than tensors.
     """
     inner = perturb_interpretable_space
     functions = {
@@ -70,6 +73,9 @@ def lime_base(
     for option, given in {"interpretable_model": interpretable_model, **functions}.items():
         if given is None:
             raise UsageError(f"lime_base needs {option}; the method lime has defaults for all of its functions")
+    for option, given in functions.items():
+        if not callable(given):
+            raise UsageTypeError(f"{option} must be a function, got {type(given).__name__}")
     if n_samples < 1:
         raise UsageError(f"n_samples must be at least 1, got {n_samples}")
     surrogate = surrogate_of(problem, interpretable_model, "interpretable_model")
@@ -110,7 +116,11 @@ class _Samples:
             yield built
 
     def fitted(self) -> tuple[Tensor, Tensor]:
-        """Representations, shape ``(k, features)``, and weights, shape ``(k, 1)``."""
+        """Representations, shape ``(k, features)``, and weights, shape ``(k, 1)``, float64 on the CPU.
+
+        Raises:
+            UsageError: there is no sample, representations have several lengths, or all weights are 0.
+        """
         if not self.rows:
             raise UsageError("perturb_func gave no sample at all; the surrogate needs some")
         if len(lengths := {len(r) for r in self.rows}) > 1:

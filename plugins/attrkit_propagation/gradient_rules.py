@@ -29,6 +29,9 @@ def beta_smooth(step: Step, gradient: Tensor, *, beta: float = 10.0) -> Tensor:
 
     Args:
         beta: how close; the smaller, the smoother.
+
+    Raises:
+        UsageError: beta is negative, infinite or NaN.
     """
     if not 0 <= beta < math.inf:
         raise UsageError(f"beta must be a number of at least 0, got {beta}; the larger, the closer to ReLU's own derivative")

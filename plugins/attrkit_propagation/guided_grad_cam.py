@@ -26,6 +26,10 @@ def guided_grad_cam(problem: Problem, *, interpolate_mode: str = "nearest") -> T
 
     Args:
         interpolate_mode: how the map is resized, as of torch.nn.functional.interpolate.
+
+    Raises:
+        UsageError: there is no such mode, it is not for maps of so many dimensions, or the layer's value is not one tensor of
+            shape (batch, channels, places ...).
     """
     if interpolate_mode not in _MODES:
         raise UsageError(f"interpolate_mode must be one of {', '.join(_MODES)}, got {interpolate_mode!r}")

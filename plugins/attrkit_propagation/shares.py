@@ -40,6 +40,9 @@ def one_operand(step: Step, *, operand: Literal[0, 1, 2] = 0) -> Shares:
 
     Args:
         operand: which one, counted from 0: of a quotient, 0 is the numerator.
+
+    Raises:
+        UsageError: the operation has no such operand.
     """
     if operand >= len(step.inputs):
         raise UsageError(f"one_operand needs an operand below {len(step.inputs)} at {step.operation}, got {operand}")

@@ -78,6 +78,10 @@ def zplus(step: Step, relevance: Tensor, *, stabilizer: Stabilizer = RELATIVE, b
     Args:
         stabilizer: keeps denominators from zero, like epsilon's.
         bias: absorb (its positive part keeps a share), zero (it is left out) or distribute (that share is spread).
+
+    Raises:
+        UsageError: the stabilizer is negative, not finite, or has other keys than epsilon and relative.
+        UsageTypeError: it is no number and no mapping.
     """
     gains, added = _Contributions(step, positive=True, mixed=_mixed(step)), counted(step, bias)
     share = relevance.div_(stabilized_sum(gains.total(added), stabilizer))
@@ -114,6 +118,11 @@ def alphabeta(
         beta: weight of the negative ones; alpha - beta must be 1.
         stabilizer: keeps denominators from zero, like epsilon's.
         bias: absorb (its parts keep a share), zero (it is left out) or distribute (these shares are spread).
+
+    Raises:
+        UsageError: alpha or beta is negative, or alpha - beta is not 1; or the stabilizer is negative, not finite, or has other
+            keys than epsilon and relative.
+        UsageTypeError: the stabilizer is no number and no mapping.
     """
     if not (alpha >= 0 and beta >= 0 and abs(alpha - beta - 1) <= 1e-9):
         raise UsageError(f"alphabeta needs alpha and beta of at least 0 with alpha - beta = 1, got alpha={alpha}, beta={beta}")

@@ -153,6 +153,7 @@ def test_a_generator_that_ends_early():
         ({"from_interp_rep_transform": None}, UsageError, "lime_base needs from_interp_rep_transform"),
         ({"perturb_interpretable_space": False}, UsageError, "lime_base needs to_interp_rep_transform"),
         ({"n_samples": 0}, UsageError, "n_samples must be at least 1, got 0"),
+        ({"from_interp_rep_transform": 3}, UsageTypeError, "from_interp_rep_transform must be a function, got int"),
         ({"from_interp_rep_transform": lambda z, x, **k: "x"}, UsageTypeError, "_transform must return inputs .* str"),
         ({"from_interp_rep_transform": lambda z, x, **k: (x, x)}, UsageTypeError, "must return inputs of the model, 1 tensors"),
         ({"perturb_func": lambda x, **k: [1]}, UsageError, r"perturb_func must return .* \(1, features\), it returned list"),

@@ -71,6 +71,7 @@ def test_rows_of_the_truth_follow_their_examples(explain, rows):
 
 
 def test_within_a_noise_tunnel(explain):
+    pytest.importorskip("attrkit_gradients")
     model, x, truth = built(mlp), draw(4, 6), draw(4, seed=2)
     options = {"target": 1, "truth": truth, "nt_samples": 3, "stdevs": 0.1}
     method = registry.wrapper("noise_tunnel").around(registry.method("loco"))

@@ -140,6 +140,7 @@ def test_multipliers_are_contributions_by_change(explain):
 
 
 def test_without_a_change_multipliers_are_the_gradient(explain):
+    pytest.importorskip("attrkit_gradients")
     model, x = built(lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))), draw(2, 4)
     multipliers = explain(model, x, "deeplift", target=0, baselines=x, multiply_by_inputs=False).values["input"]
     same(multipliers, explain(model, x, "saliency", target=0, abs=False).values["input"])

@@ -91,6 +91,7 @@ def test_conservation_counts_all_tensors_of_a_layer_and_all_inputs_together(expl
 
 
 def test_conservation_of_what_explains_no_output(explain):
+    pytest.importorskip("attrkit_gradients")
     model = built(mlp)
     with pytest.raises(UsageError, match="method 'activation' explains no output"):
         explain(model, X, "activation", layer="0").conservation()
@@ -202,6 +203,7 @@ def test_other_rulesets(explain):
 
 
 def test_wrapped_in_noise(explain):
+    pytest.importorskip("attrkit_gradients")
     model = built(mlp)
     for method in ("deeplift", "guided_backprop", "lrp"):
         found = explain(model, X, f"noise_tunnel({method})", target=1, stdevs=0.0, nt_samples=3)
