@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,7 @@ _SHOWN = 5  # errors
 @click.argument("job", metavar="JOB.yaml")
 @click.option("--executor", metavar="KIND", help="inline, local, torchrun, ray or an installed one, in place of the job's.")
 @click.option("--workers", type=click.IntRange(1), help="How many, in place of the job's.")
-@click.option("--status", is_flag=True, help="Say what is there, and compute nothing.")
+@click.option("--status", is_flag=True, help="Say what is there, and compute nothing; exit 1 if shards are missing.")
 @click.option("--verify", is_flag=True, help="Compare what is there with its checksums; exit 1 if it is not in order.")
 @click.option("--strict", is_flag=True, help="Exit 1 if rows have no attributions.")
 @json_option
@@ -33,6 +34,9 @@ def run(
 
     Exit status: 0 all shards are there, 1 some are not, 2 wrong usage or input.
     """
+    computing = {"--executor": executor, "--workers": workers}
+    _refuse_beside("--verify", verify, {"--status": status, "--strict": strict, **computing})
+    _refuse_beside("--status", status, computing)
     from attrkit import jobs
 
     read = jobs.read_job(job)
@@ -40,7 +44,10 @@ def run(
         _verified(jobs.verify(read), read, as_json=as_json)
         return
     if status:
-        _report(jobs.status(read), as_json=as_json)
+        there = jobs.status(read)
+        _report(there, as_json=as_json)
+        if not there.done or (strict and there.failed):
+            check_failed()
         return
     first = os.environ.get("RANK", "0") == "0"  # of several processes that run this, one speaks
     try:
@@ -54,6 +61,12 @@ def run(
         note("other processes that run this job do the rest")
     if result.errors or (strict and result.failed) or (result.done and result.failed and not result.rows):
         check_failed()
+
+
+def _refuse_beside(name: str, given: bool, others: Mapping[str, Any]) -> None:  # noqa: FBT001 - as click gives it
+    """Raise click.UsageError where an option is given, and one of others that would do nothing beside it."""
+    if given and (beside := [other for other, value in others.items() if value]):
+        raise click.UsageError(f"{' and '.join(beside)} would do nothing beside {name}; give one of them")
 
 
 def _executor(job: Job, kind: str | None, workers: int | None) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Calculation:
     number: int = 0  # of the worker, which chooses among several devices
     model: nn.Module = attrs.field(init=False)
     source: Source = attrs.field(init=False)
-    options: dict[str, Any] = attrs.field(init=False)
+    sites: dict[str, Any] = attrs.field(init=False)  # what is explained, and compared with what
+    options: dict[str, Any] = attrs.field(init=False)  # the method's own, whose names may be those of arguments of explain
     device: torch.device = attrs.field(init=False)
     _works: bool = attrs.field(init=False, default=False)  # rows were explained, so that the next error is not the job's
 
@@ -62,8 +63,11 @@ class Calculation:
         self.device = _device(self.job.device, self.number)
         self.model.to(self.device)
         self.source = open_source(self.job.data, self.job.folder)
-        given = {**self.job.options, "baselines": self.job.baselines, "layer": self.job.layer, "layers": self.job.layers}
-        self.options = {name: self._option(value) for name, value in given.items() if value is not None}
+        self.sites = self._read({name: getattr(self.job, name) for name in ("baselines", "layer", "layers")})
+        self.options = self._read(self.job.options)
+
+    def _read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._option(value) for name, value in given.items() if value is not None}
 
     def _option(self, value: Any) -> Any:
         """A tensor for the name of a file of one, a path for that of a ruleset beside the job; anything else as it is."""
@@ -149,7 +153,8 @@ class Calculation:
             internal_batch_size=stop - start,  # a pass is the rows, whatever is faster on this machine
             seed=self.job.seed,
             first_example=start,
-            **self.options,
+            options=self.options,
+            **self.sites,
         )
         if the_jobs_own(result, stop - start):
             raise JobError(f"{self.job.method} gives attributions of the batch, not of each row; its shapes: {result}")
@@ -168,7 +173,7 @@ class Calculation:
         dims = {tensor.dim() for tensor in _leaves(inputs)}
         several = registry.method(self.job.method).distribution  # baselines are a sample then, whatever their number
         for name in ("feature_mask",) if several else ("feature_mask", "baselines"):
-            for tensor in _leaves(self.options.get(name)):
+            for tensor in _leaves({**self.options, **self.sites}.get(name)):
                 if tensor.dim() in dims and len(tensor) != 1:
                     raise JobError(
                         f"{name} has shape {tuple(tensor.shape)}, which is {len(tensor)} examples; one example serves all rows "
@@ -241,17 +246,16 @@ def _device(name: str, number: int) -> torch.device:
     """The device of a worker: of several of a kind its own.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: there is no such device here, or it computes nothing.
     """
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device {name!r}: expected cpu or cuda: {str(error).splitlines()[0]}") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError(f"device {name!r}: there is none here")
-        if device.index is None:
-            return torch.device("cuda", number % torch.cuda.device_count())
+        if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+            device = torch.device("cuda", number % torch.cuda.device_count())
+        torch.zeros(1).to(device).cpu()  # torch knows devices that it was built without, and meta, which holds no numbers
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).partition("\n")[0]
+        raise UsageError(f"device {name!r} cannot be used here: {said}; expected cpu, or cuda where there is a GPU") from error
     return device
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrkit.jobs.places import is_reference, matching
+from attrkit.jobs.places import are_images, is_reference, matching
 from attrkit.loading.models import FORMS
 from attrkit.rulesets.document import Document
 from attrkit.rulesets.shape import At, Read, listed, mapped, number, one_of, plain, reads, record, text
@@ -14,6 +14,8 @@ from attrkit.rulesets.values import Kind, shown
 
 TENSOR_FILES = (".npy", ".npz", ".pt", ".pth", ".safetensors")  # an option that ends so names a file
 RULESET_FILES = (".yaml", ".yml")  # and so, a ruleset; which may be one that is installed
+_OF_CODE, _OF_IMAGES = {"rows": "Python code"}, dict.fromkeys(("size", "mean", "std"), "images")  # keys of data
+_DIMENSIONS = 2
 
 
 def _counting(least: int) -> Read:
@@ -21,6 +23,14 @@ def _counting(least: int) -> Read:
         return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
     return plain(Kind(is_count, f"a whole number of at least {least}", {"type": "integer", "minimum": least}))
+
+
+@reads({})
+def _size(at: At) -> Any:
+    """Height and width."""
+    if not isinstance(at.value, list | tuple) or len(at.value) != _DIMENSIONS:
+        return at.complain(f"expected height and width, like [224, 224], got {shown(at.value)}")
+    return listed(_counting(1))(at)
 
 
 _integer = plain(Kind(lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number", {"type": "integer"}))
@@ -73,7 +83,7 @@ _data = record(
         "columns": _columns,
         "id": text,
         "rows": _counting(1),
-        "size": listed(_counting(1), least=2),
+        "size": _size,
         "mean": listed(number, least=1),
         "std": listed(number, least=1),
     },
@@ -142,16 +152,26 @@ def _look_for_model(at: At, folder: Path) -> None:
             at.complain(f"there is no file {file!r} in {folder}")
 
 
-def _look_for_data(at: At, folder: Path) -> None:
-    at = at.to("path") if isinstance(at.value, Mapping) else at
+def _look_for_data(whole: At, folder: Path) -> None:
+    at = whole.to("path") if isinstance(whole.value, Mapping) else whole
     if not isinstance(at.value, str) or not at.value.strip():
         return
     if is_reference(at.value, folder):
         place = at.value.rpartition(":")[0]
         if place.endswith(".py") and not (folder / place).is_file():
             at.complain(f"there is no file {place!r} in {folder}")
-    elif not matching(at.value, folder):
+        _refuse_keys(whole, _OF_IMAGES)
+    elif not (places := matching(at.value, folder)):
         at.complain(f"there is no file {at.value!r} in {folder}")
+    else:
+        _refuse_keys(whole, _OF_CODE if are_images(places) else _OF_CODE | _OF_IMAGES)
+
+
+def _refuse_keys(data: At, others: Mapping[str, str]) -> None:
+    """Complain of keys that mean something in data of another form only."""
+    for key in data.value if isinstance(data.value, Mapping) else ():
+        if key in others:
+            data.to(key).complain(f"{key} is for data of {others[key]}, which {data.value['path']!r} is not; leave it out")
 
 
 def _look_for_files(at: At, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from attrkit.errors import MissingExtra
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_INTEGERS = 2**63  # those beyond have more than 64 bits
 
 
 def _arrow() -> Any:
@@ -28,7 +30,7 @@ def encoded(rows: Tensor, tensors: Mapping[str, Tensor], ids: list[Any] | None, 
     pa, pq = _arrow()
     columns: dict[str, Any] = {"row": pa.array(rows.numpy())}
     if ids is not None:
-        columns["id"] = pa.array(ids)
+        columns["id"] = pa.array(ids if of_one_type(ids) else list(map(str, ids)))
     shapes = {}
     for name, tensor in tensors.items():
         columns[name] = _column(pa, tensor)
@@ -40,6 +42,12 @@ def encoded(rows: Tensor, tensors: Mapping[str, Tensor], ids: list[Any] | None, 
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd", use_dictionary=False, use_byte_stream_split=paths or False)
     return stream.getvalue()
+
+
+def of_one_type(ids: Iterable[Any]) -> bool:
+    """Whether a column of parquet holds ids as they are; it can hold their text otherwise."""
+    kinds = {type(each) if not isinstance(each, int) or abs(each) < _INTEGERS else None for each in ids}
+    return len(kinds) < 2 and None not in kinds
 
 
 def _column(pa: Any, tensor: Tensor) -> Any:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from attrkit.errors import MissingExtra, UsageError
-from attrkit.jobs.grammar import RULESET_FILES, TENSOR_FILES
+from attrkit.jobs.fingerprints import fingerprints
 from attrkit.jobs.job import Job
-from attrkit.jobs.places import is_reference, matching
 from attrkit.registry import registry
 from attrkit.wrapping import Wrapped
 
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = "attrkit/plan@1"
 _PLACES = ("executor", "output", "on_error")  # keys of a job that do not change what a row's attributions are
-_READ_BYTES = 2**26  # of a data set, or another file, for its fingerprint: files up to this size are read whole
-_BLOCK = 2**16  # bytes that are read together where a file is larger
-_LISTED = 64  # files; of more, names and sizes alone are read
 _INPUT_BYTES = 2**22  # of the rows of a pass
 _MOST = 256  # rows of a pass
 _READ = 100  # rows, for the size of one
@@ -128,8 +123,7 @@ def planned(job: Job, source: Source, model: nn.Module | None, earlier: Plan | N
             "then": job.on_error.then,
             "fingerprints": {
                 "model": fingerprint(model) if model is not None else earlier.facts["fingerprints"]["model"] if earlier else "",
-                "data": _data(job),
-                **{name: _file(job.folder / file) for name, file in (*_files_of_model(job), *_named_files(job))},
+                **dict(fingerprints(job)),
             },
             "versions": {
                 "attrkit": version("attrkit"),
@@ -161,52 +155,6 @@ def _row_bytes(source: Source) -> int:
         except Exception:  # noqa: BLE001, S112 - a reader may raise anything; such rows are found out later
             continue
     return 0
-
-
-def _files_of_model(job: Job) -> Iterator[tuple[str, str]]:
-    """Files that the model is made from: the fingerprint of its structure does not tell what its functions do."""
-    source, _, weights = job.model.partition("+weights=")
-    place = source if source.endswith(".pt2") else source.rpartition(":")[0]
-    named = {"code": place if place.endswith((".py", ".pt2")) else "", "weights": weights}
-    return ((name, file) for name, file in named.items() if file)
-
-
-def _named_files(job: Job) -> Iterator[tuple[str, str]]:
-    """Files that the method's options name."""
-    for name, value in {**job.options, "baselines": job.baselines}.items():
-        if isinstance(value, str) and (
-            value.endswith(TENSOR_FILES) or (value.endswith(RULESET_FILES) and (job.folder / value).is_file())
-        ):
-            yield name, value
-
-
-def _data(job: Job) -> str:
-    if is_reference(job.data.path, job.folder):
-        place = job.data.path.rpartition(":")[0]
-        return _file(job.folder / place) if place.endswith(".py") else place
-    places = matching(job.data.path, job.folder)
-    if places[0].is_dir():
-        places = sorted(path for path in places[0].rglob("*") if path.is_file())
-    if len(places) <= _LISTED:
-        return _hashed([_file(place, _READ_BYTES // len(places)) for place in places])
-    return _hashed([f"{place.name} {place.stat().st_size}" for place in places])
-
-
-def _hashed(texts: Sequence[str]) -> str:
-    return f"sha256:{hashlib.sha256(chr(10).join(texts).encode()).hexdigest()}"
-
-
-def _file(path: Path, most: int = _READ_BYTES) -> str:
-    """A hash of a file's size and bytes; of a large file, of blocks that lie evenly in it."""
-    size, blocks = path.stat().st_size, most // _BLOCK
-    whole = size <= blocks * _BLOCK
-    places = range(0, size, _BLOCK) if whole else (k * (size - _BLOCK) // (blocks - 1) for k in range(blocks))
-    found = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for place in places:
-            file.seek(place)
-            found.update(file.read(_BLOCK))
-    return f"sha256:{found.hexdigest()}"
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +101,3 @@ def explanation_of(shard: Shard) -> Explanation:
         seed=shard.facts["seed"],
         model=shard.facts["model"],
     )
-
-
-def listed(failed: Mapping[str, Any]) -> bytes:
-    """A failed row as a line of JSON."""
-    return (json.dumps(failed) + "\n").encode()

@@ -135,12 +135,12 @@ def _begun(job: Job, ledger: Ledger) -> Plan:
 
 def _finished(ledger: Ledger, plan: Plan) -> None:
     """Write what stands beside the shards, if all of these are there."""
-    from attrkit.jobs.index import index_file, index_pieces
-    from attrkit.jobs.results import listed, result_of
+    from attrkit.jobs.index import as_json, index_file, index_pieces
+    from attrkit.jobs.results import result_of
 
     result = result_of(ledger.folder)
     if result.done:
-        failed = {FAILED: [listed(each) for each in result.failed]} if result.failed else {}
+        failed = {FAILED: [as_json(each) for each in result.failed]} if result.failed else {}
         ledger.finish(plan, {index_file(plan.index): index_pieces(plan.index, result.files), **failed})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import sys
@@ -22,7 +23,7 @@ _WEIGHTS = "+weights="
 
 
 def load_model(reference: str, folder: Path | None = None) -> nn.Module:
-    """The model that ``reference`` names, in evaluation mode.
+    """The model that ``reference`` names, in evaluation mode; a copy of it where a name stands for a module itself.
 
     Files are looked for in ``folder``, and modules from there too; without one, in the working directory.
 
@@ -52,7 +53,7 @@ def _made(source: str, folder: Path) -> nn.Module:
     from torch import nn
 
     found = load_object(source, folder)
-    model = found if isinstance(found, nn.Module) else _called(found, source)
+    model = _copied(found, source) if isinstance(found, nn.Module) else _called(found, source)
     if not isinstance(model, nn.Module):
         raise UsageError(f"model {source!r}: expected a torch.nn.Module, or what makes one, got {type(model).__name__}")
     return model.eval()
@@ -106,6 +107,15 @@ def _executed(path: Path) -> Any:
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _copied(model: nn.Module, source: str) -> nn.Module:
+    """A copy, which may be changed: the module may be in use elsewhere in this process."""
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # what a model's author wrote may raise anything
+        said = _said(error)
+        raise UsageError(f"model {source!r}: copying it failed: {said}; name a function that makes it anew") from error
 
 
 def _called(make: Any, source: str) -> Any:

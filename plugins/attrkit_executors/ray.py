@@ -56,7 +56,7 @@ def ray(
         num_cpus: processor cores of an actor.
         num_gpus: GPUs of an actor, or a fraction of one.
         resources: what else an actor needs of a node, a mapping of names to amounts.
-        patience: seconds that no shard is done in before it is said that the cluster has no room.
+        patience: seconds that no actor begins in, and none does a shard, before it is said that the cluster has no room.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -112,12 +112,13 @@ class _Actors:
                 self.doing[self.actors[number].do.remote(shard)] = number, shard
 
     def answer(self, patience: float) -> ShardDone | None:
-        """What is to be yielded of the next answer."""
-        ready, _ = self.engine.wait(list(self.doing), timeout=patience)
+        """What is to be yielded of the next answer; a shard may take as long as it likes."""
+        computing = any(shard is not None for _, shard in self.doing.values())
+        ready, _ = self.engine.wait(list(self.doing), timeout=None if computing else patience)
         if not ready:
-            wanted = len(self.actors)
             raise AttrkitError(
-                f"no shard was done in {patience:g} s; has the cluster room for {wanted} such actors? (ray status)"
+                f"no actor began in {patience:g} s; has the cluster room for {len(self.actors)} such actors (ray status)? "
+                "Where the model takes that long to load, give the executor more patience"
             )
         number, shard = self.doing.pop(ready[0])
         try:

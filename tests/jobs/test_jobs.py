@@ -16,6 +16,17 @@ BAD = [
     ("path: x.npy", "path: y*.npy", "job.yaml:2:8: there is no file 'y*.npy'"),
     ("path: x.npy", "path: [x.npy]", "job.yaml:2:8: expected text"),
     ("path: x.npy", "pth: x.npy", "Did you mean 'path'?"),
+    (
+        "path: x.npy",
+        "path: x.npy, rows: 5",
+        "job.yaml:2:21: rows is for data of Python code, which 'x.npy' is not",
+    ),
+    ("path: x.npy", "path: x.npy, size: [4, 4]", "job.yaml:2:21: size is for data of images, which 'x.npy' is not"),
+    ("path: x.npy", "path: x.npy, mean: [1]", "job.yaml:2:21: mean is for data of images"),
+    ("path: x.npy", "path: '.', rows: 5", "job.yaml:2:19: rows is for data of Python code"),
+    ("path: x.npy", "path: 'net.py:net', std: [1]", "job.yaml:2:28: std is for data of images"),
+    ("path: x.npy", "path: '.', size: [4, 4, 99]", "job.yaml:2:19: expected height and width, like [224, 224], got"),
+    ("path: x.npy", "path: '.', size: 4", "job.yaml:2:19: expected height and width, like [224, 224], got 4"),
     ("{name: integrated_gradients, n_steps: 64}", "{n_steps: 64}", "job.yaml:3:1: key 'name' is missing"),
     ("n_steps: 64", "baselines: zeros.npy", "job.yaml:3:38: there is no file 'zeros.npy'"),
     (

@@ -91,5 +91,5 @@ def test_a_model_that_cannot_be_read_is_said(folder, cluster):
 
 
 def test_a_cluster_without_room_is_said(folder, cluster):
-    with pytest.raises(attrkit.errors.AttrkitError, match="no shard was done in 3 s; has the cluster room"):
+    with pytest.raises(attrkit.errors.AttrkitError, match="no actor began in 3 s; has the cluster room"):
         attrkit.run(folder.job(executor=executor(cluster, num_gpus=1, patience=3.0)))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import date
 
 import numpy as np
 import pytest
@@ -282,3 +283,85 @@ def test_parquet_needs_its_extra(folder, monkeypatch):
     assert (result.folder / "index.jsonl").is_file()
     with pytest.raises(ImportError, match=r"pip install 'attrkit\[parquet\]'"):
         attrkit.run(folder.job("other.yaml", output={"path": "other", "format": "parquet"}))
+
+
+def csv_with_ids(folder, ids):
+    """Rows of numbers, with these in the column key."""
+    x = folder.rows(len(ids))
+    lines = [",".join((key, *map(str, row))) for key, row in zip(ids, x.tolist(), strict=True)]
+    (folder.path / "d.csv").write_text("\n".join(["key,a,b,c,d,e,f", *lines]) + "\n")
+    return {"path": "d.csv", "id": "key"}
+
+
+@pytest.mark.parametrize("form", ["safetensors", "parquet"])
+def test_ids_of_a_csv_are_what_is_written(folder, form):
+    """Whatever those of other passes and shards look like."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    ids = ["007", "7", "1e3", "12345678901234567891", "12345678901234567892", "k5", "nan", "", "1.50", "k9"]
+    output = {"path": "out", "format": form, "index": "parquet"}
+    result = attrkit.run(folder.job(data=csv_with_ids(folder, ids), output=output, shards={"rows": 5, "chunk": 1}))
+    assert result.errors == {}
+    assert [each for e in result.explanations() for each in e.details["ids"]] == ids
+    assert pq.read_table(result.folder / "index.parquet").column("id").to_pylist() == ids
+
+
+@pytest.mark.parametrize("form", ["safetensors", "parquet"])
+@pytest.mark.parametrize("ids", [[1, 2, 3, "k3", "k4", 2.5], [1, 2, 3, 4, 2**70, 6], [None, 2, 3, 4, 5, 6]])
+def test_ids_of_several_types_are_text_in_parquet(folder, form, ids):
+    pq = pytest.importorskip("pyarrow.parquet")
+    lines = [json.dumps({"key": key, "x": row}) for key, row in zip(ids, folder.rows(6).tolist(), strict=True)]
+    (folder.path / "d.jsonl").write_text("\n".join(lines))
+    output = {"path": "out", "format": form, "index": "parquet"}
+    result = attrkit.run(folder.job(data={"path": "d.jsonl", "id": "key"}, output=output, shards={"rows": 2}))
+    assert result.errors == {}
+    assert [each for e in result.explanations() for each in e.details["ids"]] == ids
+    assert pq.read_table(result.folder / "index.parquet").column("id").to_pylist() == list(map(str, ids))
+
+
+def test_ids_of_one_type_keep_it_in_parquet(folder):
+    pq = pytest.importorskip("pyarrow.parquet")
+    lines = [json.dumps({"key": 5 - i, "x": row}) for i, row in enumerate(folder.rows(6).tolist())]
+    (folder.path / "d.jsonl").write_text("\n".join(lines))
+    result = attrkit.run(folder.job(data={"path": "d.jsonl", "id": "key"}, output={"path": "out", "index": "parquet"}))
+    assert pq.read_table(result.folder / "index.parquet").column("id").to_pylist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_ids_that_json_does_not_know_are_text():
+    ids = [date(2026, 1, 2), np.float32("nan"), np.array([1, 2]), np.int64(4), 2.5, None]
+    assert bound({"key": ids, "x": np.ones(6)}, Data("d", id="key"), 1).ids == ["2026-01-02", "nan", "[1, 2]", 4, 2.5, None]
+
+
+@pytest.mark.parametrize("label", [1.7, float("inf"), float("nan")])
+def test_a_target_that_is_no_class_is_a_bad_row(folder, label):
+    lines = [
+        json.dumps({"x": row, "label": label if i == 3 else float(i % 3)}) for i, row in enumerate(folder.rows(6).tolist())
+    ]
+    (folder.path / "d.jsonl").write_text("\n".join(lines))
+    result = attrkit.run(folder.job(data="d.jsonl", target={"column": "label"}))
+    assert [each["row"] for each in result.failed] == [3]
+    assert f"target: column 'label' holds {label}; expected the number of a class" in result.failed[0]["error"]
+    assert next(result.explanations()).target == [0, 1, 2, 1, 2]
+
+
+def test_rows_go_on_behind_a_carriage_return(tmp_path):
+    """Which is white space in JSON, and in a cell in quotes belongs to it."""
+    (tmp_path / "d.jsonl").write_bytes(b'{"x":\r1}\r\n\r\n{"x": 2}\r\n{"x":\r3}')
+    source = open_source(Data("d.jsonl"), tmp_path)
+    assert [source.read(i, i + 1)["x"] for i in range(len(source))] == [[1], [2], [3]]
+    assert source.read(0, 3)["x"] == [1, 2, 3]
+    (tmp_path / "d.csv").write_bytes(b'name,a\r\n"one\r\r\n\r\nline",1\r\n  \r\ntwo,2\r\n')
+    found = open_source(Data("d.csv"), tmp_path).read(0, 2)
+    assert found["name"] == ["one\r\r\n\r\nline", "two"]
+    assert found["a"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("text", [b"1,2\r3,4\r5,6\r", b'1,2\n3,5"\n5,6"\n7,8\n'])
+def test_a_csv_that_cannot_be_cut_into_rows_is_said(tmp_path, text):
+    (tmp_path / "d.csv").write_bytes(text)
+    with pytest.raises(UsageError, match=r"row . cannot be read \(new-line character .*\); expected cells with a"):
+        open_source(Data("d.csv"), tmp_path).read(0, 2)
+
+
+def test_rows_that_an_iterable_says_itself(tmp_path):
+    with pytest.raises(UsageError, match=r"data\.rows is 5, and data 'data\.py:rows' says that it has 23; leave rows out"):
+        open_source(write_code("rows", rows=5)(tmp_path), tmp_path)

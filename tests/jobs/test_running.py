@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ from attrkit.errors import AttrkitError, AttrkitWarning, UnknownName, UsageError
 from attrkit.jobs.ledger import Ledger
 from attrkit.jobs.running import _begun
 from attrkit.jobs.shard import Shard
-from attrkit.loading.models import load_model
+from attrkit.loading.models import load_model, load_object
 from tests.jobs.conftest import ISSUE, RULES, hashes
 
 
@@ -126,8 +128,6 @@ def test_shards_hold_no_place_and_no_time(folder, monkeypatch):
 @pytest.mark.parametrize("method", ["gradient_shap", "noise_tunnel(saliency)", "kernel_shap", "seed_average(gradient_shap)"])
 def test_draws_belong_to_rows_whatever_the_shards(folder, method):
     """In double precision, so that only sums in another order are left of a difference."""
-    import numpy as np
-
     (folder.path / "net.py").write_text((folder.path / "net.py").read_text().replace("return Net()", "return Net().double()"))
     x = folder.rows(60).astype("float64")
     np.save(folder.path / "x.npy", x)
@@ -373,8 +373,6 @@ def test_another_job_is_refused(folder):
     folder.job()
     x = folder.rows(60)
     x[59] += 1
-    import numpy as np
-
     np.save(folder.path / "x.npy", x)
     with pytest.raises(UsageError, match=r"fingerprints\.data was"):
         attrkit.run(folder.path / "job.yaml")
@@ -425,7 +423,7 @@ def test_status_and_json(folder, capsys):
     assert main(["run", str(job), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shards_there"] == 6
     (folder.path / "job" / "_commits" / "000000.json").unlink()
-    assert main(["run", str(job), "--status", "--json"]) == 0
+    assert main(["run", str(job), "--status", "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert (said["done"], said["shards_there"], said["rows"]) == (False, 5, 50)
 
@@ -482,8 +480,6 @@ def test_layers_targets_and_a_dtype(folder):
 
 
 def test_files_of_baselines_and_rulesets_lie_beside_the_job(folder):
-    import numpy as np
-
     np.save(folder.path / "zeros.npy", np.full((1, 6), 0.5))
     job = folder.job(method={"name": "integrated_gradients", "n_steps": 4, "baselines": "zeros.npy"})
     x = torch.from_numpy(folder.rows(60))
@@ -580,3 +576,93 @@ def test_a_damaged_ledger_is_said(folder):
     (out / "plan.json").write_text("{}")
     with pytest.raises(AttrkitError, match=r"plan\.json is no plan of a job"):
         attrkit.run(job)
+
+
+def test_the_exit_status_of_status(folder, capsys):
+    folder.rows(60, [7])
+    job = folder.job()
+    assert main(["run", str(job)]) == 0
+    assert main(["run", str(job), "--status"]) == 0
+    assert main(["run", str(job), "--status", "--strict"]) == 1
+    (folder.path / "job" / "_commits" / "000001.json").unlink()
+    assert main(["run", str(job), "--status"]) == 1
+    assert "5 of 6 shards" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--status", "--verify"], "--status would do nothing beside --verify; give one of them"),
+        (["--verify", "--executor", "local"], "--executor would do nothing beside --verify"),
+        (["--status", "--workers", "2"], "--workers would do nothing beside --status"),
+        (["--verify", "--strict"], "--strict would do nothing beside --verify"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(folder, capsys, options, said):
+    assert main(["run", str(folder.job()), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "conductance"])
+def test_an_option_may_be_called_as_an_argument_is(folder, method):
+    """Like method, which says how the integral is taken."""
+    layer = "layers.0" if method == "conductance" else None
+    result = attrkit.run(folder.job(method={"name": method, "method": "riemann_left", "n_steps": 4}, layer=layer))
+    assert result.errors == {}
+    x, model = torch.from_numpy(folder.rows(60)), load_model("net.py:net", folder.path)
+    expected = attrkit.explain(model, x[:10], method, target=1, layer=layer, options={"method": "riemann_left", "n_steps": 4})
+    (found,) = next(result.explanations()).values.values()
+    torch.testing.assert_close(found, *expected.values.values())
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "cuda:99", "gpu"])
+def test_a_device_that_cannot_be_used_is_said(folder, device):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UsageError, match=rf"device '{device}' cannot be used here: .*; expected cpu, or cuda"):
+        attrkit.run(folder.job(device=device))
+
+
+def test_a_module_in_use_is_left_alone(folder, monkeypatch):
+    """A name may stand for a module that the caller trains."""
+    monkeypatch.setattr(sys, "path", [os.fspath(folder.path), *sys.path])
+    (folder.path / "planted_live.py").write_text((folder.path / "net.py").read_text() + "\n\nlive = net().train()\n")
+    try:
+        live = load_object("planted_live:live", folder.path)
+        result = attrkit.run(folder.job(model="planted_live:live"))
+        assert result.done
+        assert live.training
+        assert load_model("planted_live:live", folder.path) is not live
+    finally:
+        sys.modules.pop("planted_live", None)
+
+
+def test_a_module_that_cannot_be_copied_is_said(folder):
+    text = (folder.path / "net.py").read_text() + "\n\nlive = net()\nlive.lock = __import__('threading').Lock()\n"
+    (folder.path / "net.py").write_text(text)
+    with pytest.raises(UsageError, match="copying it failed: TypeError.*; name a function that makes it anew"):
+        attrkit.run(folder.job(model="net.py:live"))
+
+
+def test_the_index_is_json_where_a_number_is_not_finite(folder):
+    """JSON has no infinity: here of a delta, as the model has none at the baseline."""
+    (folder.path / "net.py").write_text((folder.path / "net.py").read_text().replace("self.layers(x)", "1 / x[:, :3]"))
+    np.save(folder.path / "x.npy", np.ones((20, 6), np.float32))
+    out = attrkit.run(folder.job()).folder
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in (out / "index.jsonl").read_text().splitlines()]
+    assert len(lines) == 20
+    assert {line["delta"] for line in lines} == {None}
+
+
+def test_ray_waits_for_shards_as_long_as_they_take():
+    """Patience is for actors that do not begin."""
+    from attrkit_executors.ray import _Actors
+
+    waited = []
+    engine = SimpleNamespace(wait=lambda _, timeout: (waited.append(timeout), ([], []))[1])
+    queue = attrkit.ShardQueue([0, 1], retries=0)
+    for shard in (None, 1):
+        actors = _Actors(engine, None, None, queue, doing={"a": (0, None), "b": (1, shard)})
+        with pytest.raises(AttrkitError, match="no actor began in 3 s"):
+            actors.answer(3.0)
+    assert waited == [3.0, None]

@@ -93,6 +93,24 @@ def test_weights_and_rulesets_are_compared(folder):
         attrkit.run(job)
 
 
+def test_rulesets_that_a_ruleset_extends_are_compared(folder):
+    """Also where these extend others."""
+    head = "schema: attrkit/ruleset@1\nname: {}\nextends: [{}]\n"
+    (folder.path / "mine.yaml").write_text(head.format("mine", "sub/parent.yaml, epsilon_plus"))
+    (folder.path / "sub").mkdir()
+    (folder.path / "sub" / "parent.yaml").write_text(head.format("parent", "grandparent.yaml"))
+    (folder.path / "sub" / "grandparent.yaml").write_text(RULES)
+    job = folder.job(method={"name": "lrp", "rules": "mine.yaml"})
+    result = attrkit.run(job)
+    assert result.done
+    (result.folder / "_commits" / "000001.json").unlink()
+    (folder.path / "sub" / "grandparent.yaml").write_text(RULES.replace("epsilon", "zplus"))
+    with pytest.raises(UsageError, match=r"fingerprints\.rules was"):
+        attrkit.run(job)
+    (folder.path / "sub" / "grandparent.yaml").write_text(RULES)
+    assert attrkit.run(job).done
+
+
 def test_a_byte_in_the_middle_of_the_data_is_seen(folder):
     x = folder.rows(60_000)
     job = folder.job(shards={"rows": 30_000})

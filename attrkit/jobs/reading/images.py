@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrkit.errors import MissingExtra, UsageError
 from attrkit.jobs.job import Data
+from attrkit.jobs.places import IMAGES
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 
 class Images:
@@ -36,9 +35,9 @@ class Images:
             raise MissingExtra("reading images", "images", "Pillow") from error
         root = places[0] if places[0].is_dir() else Path(os.path.commonpath([place.parent for place in places]))
         found = root.rglob("*") if places[0].is_dir() else places
-        self._files = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+        self._files = sorted(path for path in found if path.suffix.lower() in IMAGES)
         if not self._files:
-            raise UsageError(f"data {data.path!r}: there are no images in it ({', '.join(SUFFIXES)})")
+            raise UsageError(f"data {data.path!r}: there are no images in it ({', '.join(IMAGES)})")
         if len(data.mean) != len(data.std) or len(data.mean) not in (0, 3):
             raise UsageError("data: mean and std have three numbers each, for red, green and blue, or are left out together")
         self._root, self._data = root, data
@@ -70,7 +69,7 @@ class Images:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
             if self._data.size:
-                height, width = self._data.size[:2]
+                height, width = self._data.size
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             found = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         if not self._data.mean:

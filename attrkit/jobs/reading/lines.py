@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from attrkit.errors import UsageError
 
 _LOOKED_AT = 100  # lines, for one that is JSON
+_BLANK = re.compile(rb"\r?\n\s*\Z")  # the end of a row, and blank lines that follow
 
 
 class Jsonl:
@@ -49,7 +51,7 @@ class Jsonl:
         return {name: [row[name] for row in rows] for name in self.columns}
 
     def _objects(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        for number, line in enumerate(_between(self._path, self._at[start], self._at[stop]).splitlines(), start):
+        for number, line in enumerate(_cut(self._path, self._at[start : stop + 1]), start):
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -62,14 +64,16 @@ class Jsonl:
 class Csv:
     """Comma-separated values, of which the first line may name the columns. Columns of numbers are read as numbers.
 
+    That of ids stays text as it is written: 007 and 7 are two of them, and numbers would lose digits after the sixteenth.
+
     Raises:
         UsageError: the file has no rows, or they have different lengths.
     """
 
     explained = ()
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, ids: str | None = None) -> None:
+        self._path, self._ids = path, ids
         self._at = _beginnings(path, quoted=True)
         first = next(self._records(0, 1), []) if len(self._at) > 1 else []
         if first and any(_number(cell) is None for cell in first):
@@ -93,13 +97,20 @@ class Csv:
                 raise UsageError(f"{self._path}: row {number} has {len(row)} cells, expected {len(self.columns)}")
         found: dict[str, Any] = {}
         for name, cells in zip(self.columns, zip(*rows, strict=True), strict=True):
-            numbers = [_number(cell) for cell in cells]
+            numbers = [None] if name == self._ids else [_number(cell) for cell in cells]
             found[name] = list(cells) if None in numbers else np.array(numbers)
         return found
 
     def _records(self, start: int, stop: int) -> Iterator[list[str]]:
-        text = _between(self._path, self._at[start], self._at[stop]).decode("utf-8-sig")
-        return (record for record in csv.reader(io.StringIO(text, newline="")) if record)
+        for number, piece in enumerate(_cut(self._path, self._at[start : stop + 1]), start):
+            text = _BLANK.sub(b"", piece).decode().removeprefix("\ufeff")
+            try:
+                yield next(csv.reader([text]), [])
+            except csv.Error as error:
+                raise UsageError(
+                    f"{self._path}: row {number} cannot be read ({error}); expected cells with a quote or a line break in "
+                    "quotes, and lines that end in a newline"
+                ) from error
 
 
 def _beginnings(path: Path, *, quoted: bool) -> Any:
@@ -117,10 +128,12 @@ def _beginnings(path: Path, *, quoted: bool) -> Any:
     return np.array([*found, at], dtype=np.int64)
 
 
-def _between(path: Path, start: int, stop: int) -> bytes:
+def _cut(path: Path, at: Any) -> Iterator[bytes]:
+    """The rows that begin at all but the last of these places, each with the blank lines that follow it."""
+    places = at.tolist()
     with path.open("rb") as file:
-        file.seek(int(start))
-        return b"".join(line for line in file.read(int(stop) - int(start)).splitlines(keepends=True) if line.strip())
+        file.seek(places[0])
+        yield from (file.read(stop - start) for start, stop in pairwise(places))
 
 
 def _number(cell: str) -> float | None:

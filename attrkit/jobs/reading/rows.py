@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,11 +28,11 @@ def bound(columns: Mapping[str, Any], data: Data, target: Any, explained: tuple[
     """What ``columns`` of some rows mean to a job; ``target`` is the job's, ``explained`` what the reader says of itself.
 
     Raises:
-        UsageError: a column is missing, or holds no numbers.
+        UsageError: a column is missing, or holds no numbers, or that of targets holds others than whole ones.
     """
     label = target["column"] if isinstance(target, Mapping) else None
     ids = None if data.id is None else [_plain(value) for value in _column(columns, data.id, "data.id")]
-    targets = None if label is None else _numbers(_column(columns, label, "target"), label).long()
+    targets = None if label is None else _whole(_numbers(_column(columns, label, "target"), label), label)
     rest = [name for name in explained or columns if name not in (data.id, label)]
     if isinstance(data.columns, Mapping):
         inputs = {argument: _gathered(columns, given) for argument, given in data.columns.items()}
@@ -92,5 +93,14 @@ def _numbers(values: Any, name: str) -> Tensor:
         ) from error
 
 
+def _whole(numbers: Tensor, name: str) -> Tensor:
+    if numbers.is_floating_point() and bool((wrong := ~numbers.isfinite() | (numbers != numbers.round())).any()):
+        raise UsageError(f"target: column {name!r} holds {numbers[wrong][0].item()}; expected the number of a class")
+    return numbers.long()
+
+
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    """An id as JSON can hold it: of a date, of NaN or of a list the text."""
+    found = value.tolist() if hasattr(value, "tolist") else value
+    whole = found is None or isinstance(found, str | int) or (isinstance(found, float) and isfinite(found))
+    return found if whole else str(found)

@@ -13,8 +13,8 @@ import attrs
 
 from attrkit.errors import UsageError
 from attrkit.jobs.job import Data
-from attrkit.jobs.places import is_reference, matching
-from attrkit.jobs.reading.images import SUFFIXES, Images
+from attrkit.jobs.places import are_images, is_reference, matching
+from attrkit.jobs.reading.images import Images
 
 
 class Source(Protocol):
@@ -37,7 +37,7 @@ class Source(Protocol):
         ...
 
 
-#: By suffix, the reader: a class that is made of a path.
+#: By suffix, the reader: a class that is made of a path, and where all is text, of the name of the column of ids.
 _READERS = {
     ".npy": "arrays:Numpy",
     ".safetensors": "arrays:Safetensors",
@@ -46,6 +46,7 @@ _READERS = {
     ".ndjson": "lines:Jsonl",
     ".parquet": "parquet:Parquet",
 }
+_OF_TEXT = (".csv",)
 
 
 def open_source(data: Data, folder: Path) -> Source:
@@ -62,19 +63,20 @@ def open_source(data: Data, folder: Path) -> Source:
     places = matching(data.path, folder)
     if not places:
         raise UsageError(f"data {data.path!r}: there is no such file in {folder}")
-    if places[0].is_dir() or places[0].suffix.lower() in SUFFIXES:
+    if are_images(places):
         return Images(places, data)
-    parts = [_opened(place) for place in places]
+    parts = [_opened(place, data.id) for place in places]
     return parts[0] if len(parts) == 1 else Joined(parts, [str(place) for place in places])
 
 
-def _opened(path: Path) -> Source:
+def _opened(path: Path, ids: str | None) -> Source:
     if path.suffix.lower() not in _READERS:
         known = ", ".join((*_READERS, "a folder of images"))
         raise UsageError(f"data {path.name!r}: expected {known}, or file.py:name for an iterable")
     module, _, name = _READERS[path.suffix.lower()].partition(":")
-    reader: Source = getattr(import_module(f"attrkit.jobs.reading.{module}"), name)(path)
-    return reader
+    reader: Any = getattr(import_module(f"attrkit.jobs.reading.{module}"), name)
+    source: Source = reader(path, ids) if path.suffix.lower() in _OF_TEXT else reader(path)
+    return source
 
 
 @attrs.define
