@@ -14,7 +14,8 @@ from attrkit.rulesets.values import Kind, shown
 
 TENSOR_FILES = (".npy", ".npz", ".pt", ".pth", ".safetensors")  # an option that ends so names a file
 RULESET_FILES = (".yaml", ".yml")  # and so, a ruleset; which may be one that is installed
-_OF_CODE, _OF_IMAGES = {"rows": "Python code"}, dict.fromkeys(("size", "mean", "std"), "images")  # keys of data
+_OF_CODE: Mapping[str, str] = {"rows": "Python code"}  # keys of data, and what they are for
+_OF_IMAGES: Mapping[str, str] = {"size": "images", "mean": "images", "std": "images"}
 _DIMENSIONS = 2
 
 
@@ -164,7 +165,7 @@ def _look_for_data(whole: At, folder: Path) -> None:
     elif not (places := matching(at.value, folder)):
         at.complain(f"there is no file {at.value!r} in {folder}")
     else:
-        _refuse_keys(whole, _OF_CODE if are_images(places) else _OF_CODE | _OF_IMAGES)
+        _refuse_keys(whole, _OF_CODE if are_images(places) else {**_OF_CODE, **_OF_IMAGES})
 
 
 def _refuse_keys(data: At, others: Mapping[str, str]) -> None:

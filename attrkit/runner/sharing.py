@@ -25,9 +25,7 @@ class UnsharedError(Exception):
 class Reporting(Runner, Protocol):
     """A runner that says after a propagation what governed each operation."""
 
-    @property
-    def report(self) -> tuple[Row, ...]:
-        """A row for each operation."""
+    report: tuple[Row, ...]
 
 
 @attrs.frozen

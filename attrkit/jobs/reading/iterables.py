@@ -34,7 +34,7 @@ class Iterated:
             self._sequence = found
         elif not isinstance(found, Iterable) or isinstance(found, Mapping):
             raise UsageError(f"data {path!r}: expected a sequence, an iterable or a function that returns one, got {found!r}")
-        if rows is not None and isinstance(found, Sized) and len(found) != rows:
+        if rows is not None and hasattr(found, "__len__") and len(found) != rows:
             raise UsageError(f"data.rows is {rows}, and data {path!r} says that it has {len(found)}; leave rows out")
         self._rows = len(self._sequence) if self._sequence is not None else rows or _length(found)
         self._next, self._running = 0, iter(()) if self._sequence is not None else iter(self._new())
