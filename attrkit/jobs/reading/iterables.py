@@ -34,9 +34,10 @@ class Iterated:
             self._sequence = found
         elif not isinstance(found, Iterable) or isinstance(found, Mapping):
             raise UsageError(f"data {path!r}: expected a sequence, an iterable or a function that returns one, got {found!r}")
-        if rows is not None and hasattr(found, "__len__") and len(found) != rows:
-            raise UsageError(f"data.rows is {rows}, and data {path!r} says that it has {len(found)}; leave rows out")
-        self._rows = len(self._sequence) if self._sequence is not None else rows or _length(found)
+        stated = _stated(found)
+        if rows is not None and stated not in (None, rows):
+            raise UsageError(f"data.rows is {rows}, and data {path!r} says that it has {stated}; leave rows out")
+        self._rows = rows or (sum(1 for _ in found) if stated is None else stated)
         self._next, self._running = 0, iter(()) if self._sequence is not None else iter(self._new())
         if not self._rows:
             raise UsageError(f"data {path!r} gives no rows")
@@ -85,9 +86,9 @@ class Iterated:
         return found
 
 
-def _length(found: Iterable[Any]) -> int:
-    """How many rows there are: what it says, or by counting."""
-    return len(found) if isinstance(found, Sized) else sum(1 for _ in found)
+def _stated(found: object) -> int | None:
+    """How many rows there are, if it says so."""
+    return len(found) if isinstance(found, Sized) else None
 
 
 def _by_column(row: Any) -> Mapping[str, Any]:
