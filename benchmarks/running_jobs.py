@@ -39,8 +39,8 @@ A shard is {_ROWS} rows, and the model one linear layer, so that little else is 
 commit to the next by the clock: reading, explaining, writing, a checksum, and two files synced to the disk; the start of a job
 is not in it. *Explaining* is a call for the same rows without a job. The rest is the overhead, in percent of one second. The
 bar is for shards of half a MiB of attributions, inputs being as large; what grows with the size is reading and writing, of
-which *a plain write* is a part: as many bytes in a file of their own, synced. Processor time is the difference of jobs of {_MANY} and of
-{_FEW} shards, less that of explaining; a process of its own is not measured so. Medians of rounds."""
+which *a plain write* is a part: as many bytes in a file of their own, synced. Processor time is the difference of jobs of
+{_MANY} and of {_FEW} shards, less that of explaining; a process of its own is not measured so. Medians of rounds."""
 
 
 @attrs.frozen
