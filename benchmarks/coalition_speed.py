@@ -15,27 +15,12 @@ from torch import Tensor, nn
 import attrkit.attr
 from benchmarks.measuring import SAMPLE, WARM_CALLS, Call
 from benchmarks.models import _Block, _Embedded
+from benchmarks.running_models import Net
 
 _TARGET = 1
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # of raw batches, of which the best is taken
 PER_EVAL = (16, 64, 256)  # of Captum's, likewise
 _FEWEST_ROUNDS = 3
-
-
-@attrs.frozen
-class Net:
-    """A model with what is explained, and the features."""
-
-    name: str
-    model: nn.Module
-    x: Tensor
-    mask: Tensor | None = None
-    extra: tuple[Tensor, ...] = ()
-
-    @property
-    def count(self) -> int:
-        """How many features there are."""
-        return self.x[0].numel() if self.mask is None else int(self.mask.max()) + 1
 
 
 @attrs.frozen
@@ -202,7 +187,7 @@ def bert() -> Net:
     sizes |= {"max_position_embeddings": 64, "vocab_size": 200, "num_labels": 10}
     model = BertForSequenceClassification(BertConfig(**sizes))
     mask, ones = torch.arange(32)[None, :, None], torch.ones(1, 32, dtype=torch.long)
-    return Net("bert", _Embedded(model).eval(), torch.randn(4, 32, 64), mask, (ones.expand(4, -1).contiguous(),))
+    return Net("bert", _Embedded(model).eval(), torch.randn(4, 32, 64), mask, extra=(ones.expand(4, -1).contiguous(),))
 
 
 # Cases.

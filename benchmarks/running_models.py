@@ -26,6 +26,11 @@ class Net:
     layer: str = ""
     extra: tuple[Tensor, ...] = ()
 
+    @property
+    def count(self) -> int:
+        """How many features there are."""
+        return self.x[0].numel() if self.mask is None else int(self.mask.max()) + 1
+
     def first(self, examples: int) -> "Net":
         """The same with the first examples of its batch."""
         return attrs.evolve(self, x=self.x[:examples], extra=tuple(t[:examples] for t in self.extra))

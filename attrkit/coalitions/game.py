@@ -178,9 +178,9 @@ class Game:
         """Keep the values with all features and with none, which the result reports."""
         for row, value in zip(coalitions, values[: len(coalitions)], strict=False):  # not values: that makes a view of each
             if bool(row.all()):
-                self.problem.outputs["point"] = value
+                self.problem.outputs.setdefault("point", value)
             elif self.rows == 1 and not bool(row.any()):
-                self.problem.outputs["baseline"] = value
+                self.problem.outputs.setdefault("baseline", value)
 
     def _built(self, described: Tensors) -> Tensors:
         """The site's value for coalitions, and for draws where there are any: shape ``(k * batch, ...)``."""
