@@ -30,7 +30,7 @@ class Arguments:
     fixed: Mapping[str, Any] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
-        return len(self.tensors[0])
+        return self.tensors[0].shape[0]
 
     @cached_property
     def digest(self) -> bytes:
@@ -41,10 +41,15 @@ class Arguments:
                 digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
         return digest.digest()
 
-    @property
+    @cached_property
     def kind(self) -> Any:
         """What is passed beside the attributed tensors: the shapes of tensors, and everything that can be compared."""
         return tuple(map(_kind, (*self.extra, *sorted(self.fixed.items()))))
+
+    @cached_property
+    def likeness(self) -> Any:
+        """All that a forward pass may depend on, save the values of tensors and the size of the batch."""
+        return tuple((t.shape[1:], t.dtype) for t in self.tensors), self.kind
 
     def call(self, tensors: Tensors, copies: int, part: slice) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments for copies of a part of the batch, ``tensors`` in place of the attributed ones."""

@@ -133,7 +133,7 @@ class Attributor(Attribution):
             return found.details["scores"].to(found.values[0])
         if spec.lands == "features":
             return found.values[0]
-        if self.form.flat:
+        if self.form.flat and any(v.dim() != x.dim() for v, x in zip(found.values, found.site, strict=True)):
             found = attrs.evolve(found, values=tuple(map(_flat, found.values, found.site)))
         shaped = _shaped(found, inputs, many=bool(request.patterns) or isinstance(getattr(self, "layer", None), list))
         if not delta or found.delta is None:
@@ -154,6 +154,7 @@ class Attributor(Attribution):
         seed = given.get("seed")
         if spec.stochastic and seed is None:
             seed = int(torch.randint(2**62, (1,)))
+        ids = getattr(self, "device_ids", None)
         return Request(
             model=self.forward_func,
             arguments=arguments,
@@ -168,7 +169,7 @@ class Attributor(Attribution):
             grad_options={} if given.get("grad_kwargs") is None else given["grad_kwargs"],
             progress=f"{self.get_name()} attribution" if given.get("show_progress") else "",
             per_sample=per_sample,
-            devices=devices_of(getattr(self, "device_ids", None) if torch.cuda.is_available() else None),
+            devices=devices_of(ids) if ids is not None and torch.cuda.is_available() else (),
         )
 
 

@@ -62,7 +62,9 @@ class Registry:
         self.manager.add_hookspecs(hookspecs)
         self.manager.hook.attrkit_configure.call_historic(kwargs={"registry": self})
         self.plugins: dict[str, Plugin] = {}
+        self._whole: list[Plugin] = []  # of these, whose entry points name modules
         self._provided: dict[str, dict[Kind, list[Any]]] = {}  # by owner
+        self._found: dict[tuple[Kind, str], Any] = {}  # what was looked up since that changed
         if autoload:
             self._scan(selection(only, block))
 
@@ -84,6 +86,7 @@ class Registry:
                     f"{own_version()} with version {API}; run: pip install --upgrade attrkit"
                 )
             self.plugins.setdefault(plugin.key, plugin)
+        self._whole = [plugin for plugin in self.plugins.values() if plugin.whole]
 
     def named(self, name: str) -> list[Plugin]:
         """The plugins called ``name`` (or exactly ``distribution:name``), blocked ones left out."""
@@ -152,6 +155,7 @@ class Registry:
             if not self.manager.get_hookcallers(plugin):
                 raise UsageTypeError(f"{_described(plugin)} declares nothing: {_ADVICE}")  # noqa: TRY301
             self._provided[label] = {kind: list(self._asked(kind, label)) for kind in KINDS}
+            self._found = {}
             for spec in self._provided[label]["methods"]:
                 if find_spec(f"attrkit.{spec.name}"):
                     raise PluginUnavailable(f"method {spec.name!r} has the name of a module of attrkit; rename it")  # noqa: TRY301
@@ -175,6 +179,7 @@ class Registry:
 
     def _forget(self, label: str) -> object | None:
         self._provided.pop(label, None)
+        self._found = {}
         return self.manager.unregister(name=label) if self.manager.has_plugin(label) else None
 
     def _refuse_clash(self, label: str) -> None:
@@ -207,8 +212,8 @@ class Registry:
 
     def load_hooks(self) -> None:
         """Load what may take part in a run: plugins whose entry point names a module."""
-        for plugin in list(self.plugins.values()):
-            if plugin.whole and plugin.state is State.FOUND:
+        for plugin in self._whole:
+            if plugin.state is State.FOUND:
                 self.load(plugin)
 
     # Lookup.
@@ -221,6 +226,12 @@ class Registry:
 
     def _find(self, kind: Kind, name: str) -> Any:
         """The loaded declaration of that name; of several, the one whose entry point has the name too."""
+        found = self._found  # another takes its place meanwhile where plugins come or go
+        if (kind, name) not in found:
+            found[kind, name] = self._sought(kind, name)
+        return found[kind, name]
+
+    def _sought(self, kind: Kind, name: str) -> Any:
         dist, _, bare = name.rpartition(":")
         every = [
             (d, owner) for found, d, owner in self._declared(kind) if found == bare and dist in ("", owner.partition(":")[0])

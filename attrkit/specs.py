@@ -11,6 +11,7 @@ import sys
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
@@ -104,12 +105,21 @@ def _rendered(annotation: Any) -> str:
 _SIMPLE: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None)}
 
 
+@cache
+def _accepted(annotation: str) -> tuple[tuple[Any, ...], tuple[str, ...]] | None:
+    """The words, and the names of the types, that an annotation accepts; None where it is not that simple."""
+    names = [name.strip() for name in annotation.split(" | ")]
+    words = tuple(w for name in names if name.startswith("Literal[") for w in literal_eval(name.removeprefix("Literal")))
+    types = tuple(name for name in names if not name.startswith("Literal["))
+    return (words, types) if all(name in _SIMPLE for name in types) else None
+
+
 def _fits(annotation: str, value: Any) -> bool:
     """Whether a value is of one of the types of an annotation; what is not simple always fits."""
-    names = [name.strip() for name in annotation.split(" | ")]
-    words = [word for name in names if name.startswith("Literal[") for word in literal_eval(name.removeprefix("Literal"))]
-    types = [name for name in names if not name.startswith("Literal[")]
-    if any(name not in _SIMPLE for name in types) or (isinstance(value, str | int) and value in words):
+    if (accepted := _accepted(annotation)) is None:
+        return True
+    words, types = accepted
+    if isinstance(value, str | int) and value in words:
         return True
     return any(isinstance(value, _SIMPLE[n]) and (n == "bool" or not isinstance(value, bool)) for n in types)
 

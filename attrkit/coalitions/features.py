@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -42,6 +43,7 @@ class Features:
     ids: Tensors
     count: int
     fixed: bool = False  # whether there are positions that belong to none
+    single: bool = False  # whether each position is a feature, in their order
 
     @classmethod
     def of(cls, point: Tensors, mask: Any) -> Features:
@@ -76,10 +78,13 @@ class Features:
             size = math.prod(x.shape[1:])
             ids.append(torch.arange(start, start + size, device=x.device).reshape(1, *x.shape[1:]))
             start += size
-        return cls(tuple(ids), start)
+        return cls(tuple(ids), start, single=True)
 
     def present(self, coalitions: Tensor) -> Tensors:
         """Which positions keep their value, boolean, one tensor per tensor at the site, shape ``(k, batch or 1, ...)``."""
+        if self.single:
+            parts = self._parted(coalitions)
+            return tuple(part.reshape(part.shape[0], *i.shape) for part, i in zip(parts, self.ids, strict=True))
         if self.fixed:
             coalitions = torch.cat([coalitions, coalitions.new_ones(len(coalitions), 1)], 1)
         return tuple(coalitions.index_select(1, i.flatten()).reshape(len(coalitions), *i.shape) for i in self.ids)
@@ -90,14 +95,20 @@ class Features:
         Raises:
             UsageError: a tensor has another number of rows than there are examples.
         """
+        rows = scores.shape[0]
         for x in like:
-            if len(scores) not in (1, len(x)):
-                raise UsageError(
-                    f"layer: its value has {len(x)} rows for {len(scores)} examples; ablation needs one row for each"
-                )
+            if rows not in (1, x.shape[0]):
+                raise UsageError(f"layer: its value has {len(x)} rows for {rows} examples; ablation needs one row for each")
+        if self.single:
+            parts = zip(self._parted(scores.contiguous()), like, strict=True)
+            return tuple(part.reshape(*part.shape[:-1], *x.shape[1:]) for part, x in parts)
         if self.fixed:
             scores = torch.cat([scores, scores.new_zeros(*scores.shape[:-1], 1)], -1)
         return tuple(self._spread(scores, i, x) for i, x in zip(self.ids, like, strict=True))
+
+    def _parted(self, entries: Tensor) -> Sequence[Tensor]:
+        """Entries for features, those of each tensor's positions."""
+        return (entries,) if len(self.ids) == 1 else entries.split([i.numel() for i in self.ids], -1)
 
     @staticmethod
     def _spread(scores: Tensor, ids: Tensor, like: Tensor) -> Tensor:
@@ -110,6 +121,10 @@ class Features:
 
     def totals(self, tensors: Tensors) -> Tensor:
         """The sum over each feature's positions of tensors like the site, shape ``(batch, count)``, float64."""
+        if self.single:
+            shaped = (t.expand(-1, *i.shape[1:]) for t, i in zip(tensors, self.ids, strict=True))
+            parts = [t.reshape(t.shape[0], math.prod(t.shape[1:])).double() for t in shaped]
+            return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         batch = len(tensors[0])
         total = torch.zeros(batch, self.count + self.fixed, dtype=torch.float64, device=tensors[0].device)
         for t, i in zip(tensors, self.ids, strict=True):

@@ -57,10 +57,10 @@ class Game:
     @classmethod
     def of(cls, problem: Problem, features: Any, replacement: Any, background: Any) -> Game:
         """The game of a problem; see :meth:`attrkit.Problem.game`."""
-        players = features if isinstance(features, Players) else _features(problem, features)
+        players = _features(problem, features)
         replacing = _replacing(problem, players, replacement, background)
         game = cls(problem, players, replacing)
-        if not len(problem.point[0]):
+        if not problem.point[0].shape[0]:
             game.players = torch.zeros(0, dtype=torch.long)  # to no example does any feature matter
         elif isinstance(players, Features) and isinstance(replacing, tuple):
             moved = tuple(x != b for x, b in zip(problem.point, replacing, strict=True))
@@ -119,7 +119,7 @@ class Game:
             draws = torch.zeros(len(coalitions), dtype=torch.long)
         new, places = self._memory.news(coalitions, draws)
         parts: list[Tensor] = []
-        asked = coalitions[new]
+        asked = coalitions if len(new) == len(coalitions) else coalitions[new]
         try:
             blocks = [(asked,)] if draws is None else [(asked, draws[new])]
             parts.extend(self._evaluated(blocks, len(asked)) if len(asked) else ())
@@ -176,11 +176,11 @@ class Game:
 
     def _note_ends(self, coalitions: Tensor, values: Tensor) -> None:
         """Keep the values with all features and with none, which the result reports."""
-        for row, value in zip(coalitions, values[: len(coalitions)], strict=False):  # not values: that makes a view of each
-            if bool(row.all()):
-                self.problem.outputs.setdefault("point", value)
-            elif self.rows == 1 and not bool(row.any()):
-                self.problem.outputs.setdefault("baseline", value)
+        for place, present in enumerate(coalitions.sum(1).tolist()[: values.shape[0]]):
+            if present == coalitions.shape[1]:
+                self.problem.outputs.setdefault("point", values[place])
+            elif self.rows == 1 and not present:
+                self.problem.outputs.setdefault("baseline", values[place])
 
     def _built(self, described: Tensors) -> Tensors:
         """The site's value for coalitions, and for draws where there are any: shape ``(k * batch, ...)``."""
@@ -220,7 +220,7 @@ class Game:
     def attributions(self, estimate: Estimate) -> Tensors:
         """An estimate as attributions; errors and details are noted for the result."""
         problem, errors = self.problem, estimate.errors
-        problem.details |= {"evaluations": self.spent, **estimate.details, "scores": self._of_all(estimate.scores)}
+        problem.details |= {"evaluations": self.spent, **estimate.details, "scores": self._of_all(estimate.scores).clone()}
         if errors is not None:
             problem.errors = self.spread(errors)
             problem.details["degrees_of_freedom"] = estimate.degrees
@@ -264,8 +264,10 @@ class Game:
             yield numbers != torch.arange(run.start - 1, run.stop - 1)[:, None]
 
 
-def _features(problem: Problem, given: Any) -> Features:
+def _features(problem: Problem, given: Any) -> Players:
     mask = given
+    if not (given is None or isinstance(given, Tensor | tuple)) and isinstance(given, Players):
+        return given
     if isinstance(given, str | dict) or callable(given):
         mask = chosen("segmenters", given, "feature_mask")(problem.point)
     return Features.of(problem.point, mask)

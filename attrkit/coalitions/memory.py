@@ -24,6 +24,12 @@ def _keys(coalitions: Tensor, draws: Tensor | None) -> Keys:
     return np.ascontiguousarray(packed).view(f"S{packed.shape[1]}").reshape(-1)
 
 
+def _differ(keys: Keys) -> bool:
+    """Whether no two of them are equal."""
+    ordered = np.sort(keys)
+    return bool((ordered[1:] != ordered[:-1]).all())
+
+
 @attrs.define
 class Memory:
     """Keeps the value of each coalition (and draw), so that none is asked for twice."""
@@ -34,6 +40,9 @@ class Memory:
     def news(self, coalitions: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Which of the coalitions are new, in their order, and where each of them is, or will be, among all that are known."""
         keys = _keys(coalitions, draws)
+        if self._known is None and _differ(keys):
+            self._known = keys
+            return torch.arange(len(keys)), torch.arange(len(keys))
         before = 0 if self._known is None else len(self._known)
         every = keys if self._known is None else np.concatenate([self._known, keys])
         _, first, inverse = np.unique(every, return_index=True, return_inverse=True)

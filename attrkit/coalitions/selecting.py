@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_FEW = 2**13  # positions for which a single operation is faster, whatever it does
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -15,7 +16,8 @@ def selected(present: Tensor, kept: Tensor, replaced: Tensor) -> Tensor:
     where present and absent ones alternate.
     """
     bits = _BITS.get(kept.element_size())
-    if bits is None or kept.dtype is torch.bool or kept.device.type != "cpu":
+    few = present.shape[0] * kept.numel() < _FEW
+    if few or bits is None or kept.dtype is torch.bool or kept.device.type != "cpu":
         return torch.where(present, kept, replaced)
     a, b = kept.view(bits), replaced.view(bits)
     return (-present.to(bits) & (a ^ b)).bitwise_xor_(b).view(kept.dtype)

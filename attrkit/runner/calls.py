@@ -96,18 +96,19 @@ class Calls:
         args, kwargs = problem.arguments.call(inputs, copies, part)
         rows = copies * (part.stop - part.start)
         self.rows.add(rows)
-        learnt, shapes = self.forward.learnt, self.about(problem)
+        forward, shapes = self.forward, self.about(problem)
+        learnt = forward.learnt
         if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
             stop_after(wanted)
         try:
             if shapes in learnt.decides:
-                model = self._quickest(rows) if bare else self.forward
+                model = self._quickest(rows) if bare and self.compiled else forward
                 output = model(*args, **kwargs)
             else:
                 with Watch(inputs, (args[len(inputs) :], kwargs)) as watch:
-                    output = self.forward(*args, **kwargs)
+                    output = forward(*args, **kwargs)
                 if watch.further_decide:
-                    learnt.further[_shapes(problem)] = True
+                    learnt.further[problem.arguments.likeness] = True
                     shapes = self.about(problem)
                 learnt.decides[shapes] = watch.decides
         except EnoughError:
@@ -122,16 +123,16 @@ class Calls:
         return output
 
     def _quickest(self, rows: int) -> Callable[..., Any]:
-        """What calls the model for so many rows: compiled, where that is wanted and possible."""
-        if self.compiled and self.forward.compiled is None:
+        """What calls the model for so many rows: compiled, where that is possible."""
+        if self.forward.compiled is None:
             self.warn_once("compiled", "compiled=True: the model cannot be copied, and is not compiled; pass the module itself")
-        if not self.compiled or self.forward.compiled is None or rows > self.compiled:
+        if self.forward.compiled is None or rows > self.compiled:
             return self.forward
         return filled(self.forward.compiled(), rows, self.compiled)
 
     def about(self, problem: Problem) -> Any:
         """What passes are alike: all of the arguments that they may depend on, save the values of what moves."""
-        shapes = _shapes(problem)
+        shapes = problem.arguments.likeness
         return (shapes, problem.arguments.digest) if shapes in self.forward.learnt.further else shapes
 
     def apart(self, problem: Problem) -> bool:
@@ -158,11 +159,6 @@ class Calls:
         if about not in self._warned:
             self._warned.add(about)
             warn(text)
-
-
-def _shapes(problem: Problem) -> Any:
-    """All of the arguments that a forward pass may depend on, save the values of tensors and the size of the batch."""
-    return tuple((t.shape[1:], t.dtype) for t in problem.inputs), problem.arguments.kind
 
 
 def _explained(error: Exception, problem: Problem, inputs: Tensors) -> Exception:

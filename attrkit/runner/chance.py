@@ -126,7 +126,7 @@ def _others() -> bool:
 
 
 def _torchs() -> Iterator[_State]:
-    yield _State(torch.get_rng_state, torch.set_rng_state)
+    yield _State(torch.default_generator.get_state, torch.default_generator.set_state)
     for device in range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ():
         yield _State(partial(torch.cuda.get_rng_state, device), partial(torch.cuda.set_rng_state, device=device))
 
@@ -137,8 +137,8 @@ def _elsewhere() -> Iterator[_State]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, Tensor):
         return torch.equal(a, b)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else bool(a == b)

@@ -38,10 +38,11 @@ class _LedBackError(Exception):
 
 def unwrapped(model: Any) -> Any:
     """The model inside torch.compile, DataParallel and DistributedDataParallel."""
-    while not isinstance(model, torch.jit.ScriptModule):
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+    while isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
+        within = vars(model).get("_modules", {})
+        if "module" in within and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
-        elif isinstance(model, nn.Module) and isinstance(vars(model).get("_modules", {}).get("_orig_mod"), nn.Module):
+        elif isinstance(within.get("_orig_mod"), nn.Module):
             model = model._orig_mod
         else:
             break
@@ -115,7 +116,7 @@ def isolated(model: Any, compute: Callable[[Forward], T], devices: Sequence[torc
         UsageError: the model cannot be moved to one of the devices, or run on several at once.
     """
     root = root_of(model)
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(mode=False) if torch.is_inference_mode_enabled() else nullcontext():
         lease, refusal = None, "it is a function, of which no copy can be made"
         try:
             lease = Lease.take(root, devices[0] if devices else None) if root is not None else None
@@ -135,6 +136,8 @@ def isolated(model: Any, compute: Callable[[Forward], T], devices: Sequence[torc
             else:
                 replicas.give_back()
                 return result
+            finally:
+                replicas.spares.let_go()
         if devices:
             warn(f"device: the model runs where it is, one pass at a time, because it cannot be copied: {refusal}")
         chance = Chance()
@@ -143,7 +146,10 @@ def isolated(model: Any, compute: Callable[[Forward], T], devices: Sequence[torc
             learnt.lockstep = root is not None and sharded(root)
             forward = Forward(chance.watching(unwrapped(model)), root, guard, training, learnt, entered=guard.entered)
             forward.spares.free.append(forward)
-            return compute(forward)
+            try:
+                return compute(forward)
+            finally:
+                forward.spares.let_go()
 
 
 @attrs.define
@@ -154,13 +160,15 @@ class _Replicas:
     root: nn.Module
     training: bool
     leases: list[Lease]
+    spares: Spares[Forward] = attrs.field(factory=lambda: Spares([]), init=False)
 
     def forward(self, devices: Sequence[torch.device]) -> Forward:
         """The first, with the others as its spares."""
         self.leases += (Lease.take(self.root, device) for device in devices[1:])
-        forwards = [self._forward(lease, device) for lease, device in zip(self.leases, devices or (None,), strict=True)]
-        first = forwards[0]
-        first.spares = Spares(forwards[::-1], lambda: self._another(first.device))
+        pairs = zip(self.leases, devices or (None,), strict=True)
+        self.spares.free += [self._forward(lease, device) for lease, device in pairs][::-1]
+        self.spares.more = partial(self._another, devices[0] if devices else None)
+        first = self.spares.free[-1]
         if (chance := self.leases[0].pool.chance).drawn is None:
             first.call = chance.watching(_watched(first.call, self.root))
         return first
@@ -174,7 +182,7 @@ class _Replicas:
         twin, learnt = lease.replica.root, lease.pool.learnt
         call = _rebound(self.model, self.root, twin)
         compiled = partial(lease.replica.compiled, call)
-        return Forward(call, twin, training=self.training, learnt=learnt, device=device, compiled=compiled)
+        return Forward(call, twin, training=self.training, learnt=learnt, device=device, compiled=compiled, spares=self.spares)
 
     def give_back(self) -> None:
         """Keep them for the next call."""

@@ -258,13 +258,12 @@ class Passes(Calls):
             return problem.neuron.pick(neurons[0].captured())
         rows = copies * (part.stop - part.start)
         value = problem.target.tile(copies, part).choose(output_tensor(output), rows, every=problem.every)
-        alone = copies == 1 and part == slice(0, len(problem.arguments))
-        if len(value) != rows and not alone:
+        if (found := value.shape[0]) == rows:
+            return value
+        if copies != 1 or part != slice(0, len(problem.arguments)):
             raise UnpackableError
-        if len(value) not in (1, rows):
-            raise UsageError(
-                f"the model returned {len(value)} rows for a batch of {rows} examples; it must return one for each"
-            )
+        if found != 1:
+            raise UsageError(f"the model returned {found} rows for a batch of {rows} examples; it must return one for each")
         return value
 
     def _captured(self, taps: list[Tap]) -> Tensors:
@@ -287,6 +286,8 @@ class Passes(Calls):
     def _neurons(self, problem: Problem, stack: ExitStack) -> list[Tap]:
         """A tap for the neuron of each objective."""
         neurons = [o.neuron for o in problem.objectives] or [problem.neuron or problem.through]
+        if not any(neurons):
+            return []
         taps = [Tap(neuron.layer) for neuron in neurons if neuron]
         place(self.forward, taps, stack)
         return taps

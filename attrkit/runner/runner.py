@@ -71,7 +71,8 @@ class Runner(Streams):
         ways = self._value_ways(problem, fresh=True)
         packing: Packing[Tensors] = self.packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
         for group, pack in self.shown(self.packs(packing, Blocks(blocks), "value"), total):
-            yield pack.value.unflatten(0, (len(group), len(pack.value) // len(group)))
+            value, count = pack.value, len(group)
+            yield value.reshape(count, value.shape[0] // count, *value.shape[1:])
 
     def _value_ways(self, problem: Problem, *, fresh: bool = False) -> list[Evaluate]:
         """The ways to the objective for several points; ``fresh`` ones may be written into."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import attrs
@@ -24,6 +24,7 @@ _TRIES = 2  # of a size that seems no faster, before the search grows no further
 _CLOSER = 3  # of the best size and those beside it
 _HOPELESS = 1.15  # how much cheaper a row is at the best size than at one that is not tried again
 _WORTHWHILE = 1.05  # how much cheaper a row must get for the search to go on
+_UNOBSERVED = nullcontext()
 _WITHIN = 2  # how much more than its output a function may keep
 
 
@@ -72,6 +73,7 @@ class Sizing:
     _speeds: dict[int, float] = attrs.field(factory=dict, init=False)  # the most rows per second, by size
     _tries: Counter[int] = attrs.field(factory=Counter, init=False)
     _enough: int = attrs.field(default=sys.maxsize, init=False)  # a size that holds a whole call, while no call has had more
+    _known: int = attrs.field(default=0, init=False)  # whole calls of so many rows show nothing more
     _ceiling: int = attrs.field(default=0, init=False)  # rows that memory allows; 0 while that is unknown
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
 
@@ -84,13 +86,16 @@ class Sizing:
         """With a bound, and with what was learnt of memory."""
         return Sizing(self.n, bound, self.device, self.shortage)
 
-    @contextmanager
-    def observed(self, rows: int, *, more: bool, whole: bool = False) -> Iterator[None]:
+    def observed(self, rows: int, *, more: bool, whole: bool = False) -> AbstractContextManager[None]:
         """Learn from one pass; ``more`` are to come, or it is the ``whole`` of a call, else a rest, which tells nothing."""
-        telling = more or (whole and rows > self._start)
+        telling = more or (whole and rows > max(self._start, self._known))
         if self.settled or not telling or rows > self.rows:  # it was begun before the size changed
-            yield
-        elif not self._ceiling:
+            return _UNOBSERVED
+        return self._observing(rows, more=more)
+
+    @contextmanager
+    def _observing(self, rows: int, *, more: bool) -> Iterator[None]:
+        if not self._ceiling:
             with _Allocated() as allocated:
                 yield
             with self._lock:
@@ -123,7 +128,7 @@ class Sizing:
         if not more:
             self._enough = size
         elif size >= self._enough:
-            self._enough = sys.maxsize
+            self._enough, self._known = sys.maxsize, 0
         self._tries[size] += 1
         self._speeds[size] = max(speed, self._speeds.get(size, 0.0))
         self.rows = self._next()
@@ -144,6 +149,7 @@ class Sizing:
         if self._tries[least] < _CLOSER:
             return least
         self.settled = best * 2 <= self._enough  # else a call of more rows may show more
+        self._known = self._enough
         return best
 
     def _hopeful(self, size: int, best: int) -> bool:

@@ -35,6 +35,11 @@ class Spares(Generic[Item]):
                 self.free.append(item)
                 self._changed.notify()
 
+    def let_go(self) -> None:
+        """Hold nothing any more: what is held refers to this, and would stay in memory until the garbage collector runs."""
+        self.free.clear()
+        self.more = None
+
     def _next(self) -> Item:
         with self._changed:
             if self.more is not None and not self.free:

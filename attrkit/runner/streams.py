@@ -75,14 +75,15 @@ class Streams:
         """How points share passes of a kind, ``join`` making one batch of several."""
         n, habit = len(problem.arguments), self._habit(problem, kind)
         bound = self.rows if kind in PASSES else bound
-        lockstep = self.passes.forward.learnt.lockstep
+        forward = self.passes.forward
+        lockstep = forward.learnt.lockstep
         if bound is None and lockstep:
             bound = max(1, n)
         if kind in PASSES:
             bound = self.passes.compiled or bound
         sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
-        apart, whole = partial(self.passes.apart, problem), self.passes.forward.training
-        return Packing(n, tuple(ways), join, sizing, habit, apart, whole, not lockstep, self._uncounted, self.passes.ran_short)
+        apart = partial(self.passes.apart, problem)
+        return Packing(n, tuple(ways), join, sizing, habit, apart, forward.training, not lockstep, self._uncounted, self.passes.ran_short)
 
     def packs(self, packing: Packing[Point], points: Queue[Point], kind: str) -> Iterator[Pack[Point]]:
         """Points that shared a pass, and their outcomes, in order and counted.
@@ -93,6 +94,8 @@ class Streams:
         if kind not in PASSES:
             return packing.packs(points, Serial())
         alone = self.passes.within or self.passes.forward.training or isinstance(self.executor, Serial)
+        if alone and self.passes.forward.device is None:
+            return self._counted(packing.packs(points, Serial()), kind, packing.n)
         surroundings = None if alone else Surroundings.here()
 
         def around(do: Callable[[Work], Result]) -> Callable[[Work], Result]:
@@ -128,11 +131,14 @@ class Streams:
 
     def _habit(self, problem: Problem, kind: str) -> Habit:
         """What was learnt of passes like these: their size by shape, how they are shared by what they are for too."""
-        learnt, tensors = self.passes.forward.learnt, problem.inputs
+        forward, tensors = self.passes.forward, problem.inputs
+        learnt = forward.learnt
         site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
-        about = (kind, site, self.replicas, self.passes.forward.device, tuple((t.shape, t.dtype, t.device) for t in tensors))
+        about = (kind, site, self.replicas, forward.device, tuple((t.shape, t.dtype, t.device) for t in tensors))
         first = -(-len(problem.arguments) // self.replicas)  # so that there is something for each
-        sizing = learnt.sizes.setdefault(about, Sizing(first, None, self.passes.forward.device or tensors[0].device))
+        if (sizing := learnt.sizes.get(about)) is None:
+            sizing = learnt.sizes.setdefault(about, Sizing(first, None, forward.device or tensors[0].device))
         objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
         aims = frozenset(key for objective in objectives for key in objective.aims())
-        return learnt.habits.setdefault((about, self.passes.about(problem), aims), Habit(sizing))
+        key = about, self.passes.about(problem), aims
+        return learnt.habits.get(key) or learnt.habits.setdefault(key, Habit(sizing))

@@ -21,5 +21,5 @@ from attrkit.protocols import Tensors
 def feature_ablation(problem: Problem, *, feature_mask: Any = None, replacement: Any = None, background: Any = None) -> Tensors:
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
     game = problem.game(feature_mask, replacement, background)
-    whole, *without = torch.cat(list(game.stream(game.all_but_one(), game.count + 1))).split([1, game.count])
-    return game.spread(whole - without[0])
+    values = torch.cat(list(game.stream(game.all_but_one(), game.count + 1)))
+    return game.spread(values[:1] - values[1:])

@@ -5,6 +5,7 @@ from math import lgamma
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from attrkit_perturbation.estimators.exact import enumerated
 
 _MOST = 4096  # unknowns of a system, or coalitions, whichever are fewer
 _ENTRIES = 2**28  # of the coalitions as numbers
-_REMEMBERED = 2**17  # entries of coalitions whose equations are kept
+_REMEMBERED = 2**16  # entries of coalitions whose equations are kept
 
 
 @estimator("leverage", references=("arXiv:1705.07874", "arXiv:2012.01536", "arXiv:2410.01917"))
@@ -131,17 +132,27 @@ class _Design:
         return sample.differences(self.kept, self.signs) + (0.5 - self.share) * change
 
 
+    def relabelled(self, columns: Tensor) -> "_Design":
+        """The equations where features have other columns of the coalitions."""
+        solving = None if self.solving is None else self.solving.index_select(0, columns)
+        return attrs.evolve(self, x=self.x.index_select(1, columns), solving=solving)
+
+
 def _design(coalitions: Tensor) -> _Design:
-    """The equations of coalitions; of a few they are remembered, for the next example is asked about the same ones."""
-    if coalitions.numel() > _REMEMBERED:
+    """The equations of coalitions; of a few they are remembered, whichever feature has which column, for the next example."""
+    if not 0 < coalitions.numel() <= _REMEMBERED:
         return _Design.of(coalitions)
-    return _design_before(coalitions.shape[1], coalitions.numpy().tobytes())
+    packed = np.packbits(coalitions.T.contiguous().numpy(), axis=1)
+    order = packed.view(f"V{packed.shape[1]}").reshape(-1).argsort()
+    found = _design_before(coalitions.shape, packed[order].tobytes())
+    return found.relabelled(torch.from_numpy(order.argsort()))
 
 
-@lru_cache(8)
-def _design_before(count: int, coalitions: bytes) -> _Design:
-    rows = torch.frombuffer(bytearray(coalitions), dtype=torch.bool) if coalitions else torch.empty(0, dtype=torch.bool)
-    return _Design.of(rows.reshape(-1, count))
+@lru_cache(32)
+def _design_before(shape: tuple[int, int], packed: bytes) -> _Design:
+    """The equations of coalitions of such a shape, of which each column is packed into bytes."""
+    columns = np.unpackbits(np.frombuffer(packed, np.uint8).reshape(shape[1], -1), axis=1, count=shape[0])
+    return _Design.of(torch.from_numpy(columns.T.astype(bool)))
 
 
 @lru_cache(64)

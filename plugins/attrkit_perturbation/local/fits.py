@@ -1,6 +1,6 @@
 """The surrogates of the examples of a batch, and how well they fit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 import torch
@@ -10,7 +10,7 @@ from attrkit.errors import UsageError, warn
 from attrkit_perturbation.local.neighbours import Neighbours
 from attrkit_perturbation.surrogates.fitting import Surrogate
 from attrkit_perturbation.surrogates.linear import least_squares, ridge
-from attrkit_perturbation.surrogates.sandwich import standard_errors
+from attrkit_perturbation.surrogates.sandwich import regressed
 
 _ROUNDING, _NOISE = 1e-13, 1e-6  # relative deviations up to which values are constant: that of sums, and that of models
 
@@ -41,11 +41,33 @@ def fitted(surrogate: Surrogate, near: Neighbours, weights: Tensor, *, standardi
         raise UsageError(
             "all samples have the weight 0; use a larger kernel_width, or a similarity_func that returns more than 0"
         )
-    k, shape = len(near.values), near.values.shape[1:]
+    shape = near.values.shape[1:]
     values = near.values.flatten(2) if len(shape) > 1 else near.values[..., None]
+    moved = near.moved()
+    each = near.coalitions.dim() == 3 or (weights.shape[1] > 1 and values.shape[2] > 1)  # has equations of its own
+    if not each and bool(moved.all()):
+        found = _fitted(surrogate, near.coalitions, values.flatten(1), weights, standardise=standardise)
+    else:
+        found = _apart(surrogate, near, values, weights, _alike(moved, each=each), standardise=standardise)
+    _warn_of_idle(found.idle)
+    intercept, r2, idle = (t.reshape(shape) for t in (found.intercept, found.r2, found.idle))
+    errors = None if found.errors is None else found.errors.reshape(len(found.errors), *shape)
+    return Fit(found.scores.reshape(len(found.scores), *shape), errors, intercept, r2, idle, found.degrees)
+
+
+def _apart(
+    surrogate: Surrogate,
+    near: Neighbours,
+    values: Tensor,
+    weights: Tensor,
+    alike: Iterable[tuple[Tensor, Tensor]],
+    *,
+    standardise: bool,
+) -> Fit:
+    """The surrogates of examples by groups; features that make no difference to a group have the coefficient 0."""
     every, none = values.new_zeros(near.coalitions.shape[-1], *values.shape[1:]), torch.zeros_like(values[0])
-    found = Fit(every, every.clone(), none, none.clone(), none.bool(), float(k))
-    for rows, moved in _alike(near, weights, values.shape[2]):
+    found = Fit(every, every.clone(), none, none.clone(), none.bool(), float(len(values)))
+    for rows, moved in alike:
         z = near.coalitions if near.coalitions.dim() == 2 else near.coalitions[:, rows[0]]
         w = weights if weights.shape[1] == 1 else weights[:, rows]
         part = _fitted(surrogate, z[:, moved], values[:, rows].flatten(1), w, standardise=standardise)
@@ -58,11 +80,7 @@ def fitted(surrogate: Surrogate, near: Neighbours, weights: Tensor, *, standardi
         else:
             found.errors[at] = part.errors.unflatten(1, (len(rows), -1))
         found.degrees = min(found.degrees, part.degrees)
-    _warn_of_idle(found.idle)
-    scores, errors = (None if t is None else t.reshape(len(every), *shape) for t in (found.scores, found.errors))
-    intercept, r2, idle = (t.reshape(shape) for t in (found.intercept, found.r2, found.idle))
-    assert scores is not None  # for the type checker
-    return Fit(scores, errors, intercept, r2, idle, found.degrees)
+    return found
 
 
 def _fitted(surrogate: Surrogate, z: Tensor, y: Tensor, w: Tensor, *, standardise: bool) -> Fit:
@@ -72,22 +90,27 @@ def _fitted(surrogate: Surrogate, z: Tensor, y: Tensor, w: Tensor, *, standardis
     size, deviation = y.abs().amax(0), (total / w.sum(0)).sqrt()
     varies = deviation > _ROUNDING * size
     scale = torch.where(varies, deviation, 1) if standardise else torch.ones_like(deviation)
-    x, constant = surrogate(z, y / scale, w) if z.shape[1] else (z.new_zeros(0, y.shape[1]), middle / scale)
+    alpha, errors = _penalty(surrogate), None
+    if not z.shape[1]:
+        x, constant = z.new_zeros(0, y.shape[1]), middle / scale
+        errors = None if alpha is None else x
+    elif alpha is None:
+        x, constant = surrogate(z, y / scale, w)
+    else:
+        x, constant, errors = regressed(z, y / scale, w, alpha)
     x, constant = x * scale, constant * scale
     r2 = torch.where(varies, 1 - (w * (y - z @ x - constant) ** 2).sum(0) / total, 1)
     idle = (x == 0).all(0) & (deviation > _NOISE * size) & bool(z.shape[1])
-    alpha = _penalty(surrogate)
-    errors = None if alpha is None else standard_errors(z, y, w, alpha)
+    errors = None if errors is None else errors * scale
     return Fit(x, errors, constant, r2, idle, len(z) - z.shape[1] - 1.0)
 
 
-def _alike(near: Neighbours, weights: Tensor, outputs: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Numbers of examples that are fitted at once, and of the features that make a difference to them."""
-    patterns, which = torch.unique(near.moved(), dim=0, return_inverse=True)
-    single = near.coalitions.dim() == 3 or (weights.shape[1] > 1 and outputs > 1)
+def _alike(moved: Tensor, *, each: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers of examples that are fitted at once, one at a time for ``each``, and of the features that matter to them."""
+    patterns, which = torch.unique(moved, dim=0, return_inverse=True)
     for p, pattern in enumerate(patterns):
         rows = torch.nonzero(which == p).flatten()
-        for part in rows.split(1 if single else len(rows)):
+        for part in rows.split(1 if each else len(rows)):
             yield part, torch.nonzero(pattern).flatten()
 
 

@@ -54,9 +54,11 @@ def drawn(game: Game, design: Any, count: int) -> Neighbours:
     asked = torch.cat([torch.ones(1, game.count, dtype=torch.bool), *blocks])
     draws = None if isinstance(game.replacing, tuple) else torch.arange(len(asked))
     values = _asked(game, asked, draws)
-    coalitions = torch.ones(len(values), game.features.count, dtype=torch.float64)
-    players = torch.arange(game.count) if game.players is None else game.players
-    coalitions[:, players] = asked[: len(values)].double()
+    coalitions = asked[: len(values)].double()
+    if game.players is not None:
+        every = coalitions.new_ones(len(values), game.features.count)
+        every[:, game.players] = coalitions
+        coalitions = every
     return Neighbours(game, coalitions, values, None if draws is None else draws[: len(values)])
 
 

@@ -55,7 +55,7 @@ def distances(
         return _cosine(total, kept, kept) if kernel == "cosine" else (total - kept).sqrt()
     products = _PRODUCTS[kernel]
     if isinstance(game.features, Features) and isinstance(game.replacing, tuple):
-        sums = _from_totals(game, coalitions, products)
+        sums = iter(_from_totals(game, coalitions, kernel))
     else:
         sums = _from_inputs(game, coalitions, draws, products)
     each = (s.sum(1, keepdim=True) if joined else s for s in sums)
@@ -70,7 +70,7 @@ def _cosine(length: Tensor, product: Tensor, other: Tensor) -> Tensor:
     return 1 - product / (length.clamp_min(0).sqrt().clamp_min(_TINY) * other.clamp_min(0).sqrt().clamp_min(_TINY))
 
 
-def _from_totals(game: Game, coalitions: Tensor, products: tuple[Product, ...]) -> Iterator[Tensor]:
+def _from_totals(game: Game, coalitions: Tensor, kernel: Kernel) -> tuple[Tensor, ...]:
     """Sums over the site of products of the values and what coalitions make of them, without building the latter."""
     features, replaced = game.features, game.replacing
     assert isinstance(features, Features)  # for the type checker
@@ -79,11 +79,20 @@ def _from_totals(game: Game, coalitions: Tensor, products: tuple[Product, ...]) 
     present = coalitions.double()
     if features.fixed:
         present = torch.cat([present, present.new_ones(*present.shape[:-1], 1)], -1)
-    form = "kbm,bm->kb" if coalitions.dim() == 3 else "km,bm->kb"
+    absent = 1 - present
     pairs = [(x.double(), b.double()) for x, b in zip(game.problem.point, replaced, strict=True)]
-    for product in products:
-        kept, gone = (every.totals(tuple(product(x, y) for x, y in p)).cpu() for p in ([(x, x) for x, _ in pairs], pairs))
-        yield torch.einsum(form, present, kept) + torch.einsum(form, 1 - present, gone)
+
+    def summed(product: Product) -> Tensor:
+        return every.totals(tuple(product(x, b) for x, b in pairs)).cpu()
+
+    def over(which: Tensor, totals: Tensor) -> Tensor:
+        return which @ totals.T if which.dim() == 2 else (which * totals).sum(-1)
+
+    if kernel == "euclidean":
+        return (over(absent, summed(_PRODUCTS[kernel][0])),)
+    length, product, other = map(summed, _PRODUCTS["cosine"])
+    kept = over(present, length)
+    return length.sum(1)[None], kept + over(absent, product), kept + over(absent, other)
 
 
 def _from_inputs(game: Game, coalitions: Tensor, draws: Tensor | None, products: tuple[Product, ...]) -> Iterator[Tensor]:

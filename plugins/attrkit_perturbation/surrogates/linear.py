@@ -1,6 +1,7 @@
 """Linear surrogates in closed form: least squares and ridge."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from attrkit import surrogate
 from attrkit.errors import UsageError
 from attrkit_perturbation.surrogates.systems import System, solved
 
-_CONDITIONED = 1e-3  # normal equations square the condition number: below this ratio of pivots they lose too many digits
+CONDITIONED = 1e-3  # normal equations square the condition number: below this ratio of pivots they lose too many digits
 
 
 def check_alpha(alpha: float) -> None:
@@ -29,7 +30,7 @@ def minimum_norm(system: System) -> Tensor:
     a, b = system.a, system.b
     factor, failed = torch.linalg.cholesky_ex(a.mT @ a)
     pivots = factor.diagonal(dim1=1, dim2=2)
-    if not bool(failed.any()) and bool((pivots.amin(1) > _CONDITIONED * pivots.amax(1)).all()):
+    if not bool(failed.any()) and bool((pivots.amin(1) > CONDITIONED * pivots.amax(1)).all()):
         return torch.cholesky_solve(a.mT @ b, factor)
     found: Tensor = torch.linalg.lstsq(a, b, driver="gelsd").solution
     return found
@@ -48,10 +49,15 @@ def ridge(coalitions: Tensor, values: Tensor, weights: Tensor, *, alpha: float =
         UsageError: alpha is negative.
     """
     check_alpha(alpha)
+    return solved(solving(alpha), coalitions, values, weights)
+
+
+def solving(alpha: float) -> Callable[[System], Tensor]:
+    """What solves a system with a penalty."""
 
     def solve(system: System) -> Tensor:
         gram = system.a.mT @ system.a
         gram.diagonal(dim1=1, dim2=2).add_(alpha)
         return torch.cholesky_solve(system.a.mT @ system.b, torch.linalg.cholesky(gram))
 
-    return solved(solve if alpha else minimum_norm, coalitions, values, weights)
+    return solve if alpha else minimum_norm
