@@ -83,7 +83,9 @@ class Streams:
             bound = self.passes.compiled or bound
         sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
         apart = partial(self.passes.apart, problem)
-        return Packing(n, tuple(ways), join, sizing, habit, apart, forward.training, not lockstep, self._uncounted, self.passes.ran_short)
+        return Packing(
+            n, tuple(ways), join, sizing, habit, apart, forward.training, not lockstep, self._uncounted, self.passes.ran_short
+        )
 
     def packs(self, packing: Packing[Point], points: Queue[Point], kind: str) -> Iterator[Pack[Point]]:
         """Points that shared a pass, and their outcomes, in order and counted.

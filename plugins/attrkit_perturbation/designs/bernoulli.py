@@ -25,4 +25,4 @@ def bernoulli(count: int, size: int, generator: torch.Generator, *, share: float
         raise UsageError(f"share must be between 0 and 1, got {share!r}")
     step = max(1, _BLOCK // max(1, count))
     for low in range(0, size, step):
-        yield torch.rand(min(step, size - low), count, generator=generator, dtype=torch.float64) < share
+        yield torch.rand(min(step, size - low), count, generator=generator) < share

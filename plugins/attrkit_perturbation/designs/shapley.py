@@ -14,7 +14,9 @@ from attrkit import design
 _BLOCK = 2**20  # entries of a block, at most
 _LISTED = 2**12  # sizes with no more coalitions than this are listed and shuffled, others drawn
 _REMEMBERED = 2**16  # entries of a design that is kept
-_DESIGNS = 8  # of a number of features and of rows: more would make less of what is remembered, fewer less of averages over seeds
+_DESIGNS = (
+    4  # of a number of features and of rows: more would make less of what is remembered, fewer less of averages over seeds
+)
 _APART = 2**20  # between their seeds, of which torch reads 32 bits: more streams than a design has
 _MANY = 2**40  # more coalitions than anyone asks for
 

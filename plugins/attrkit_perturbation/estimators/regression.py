@@ -131,7 +131,6 @@ class _Design:
             return sample.values[self.kept] - sample.empty - self.share * change
         return sample.differences(self.kept, self.signs) + (0.5 - self.share) * change
 
-
     def relabelled(self, columns: Tensor) -> "_Design":
         """The equations where features have other columns of the coalitions."""
         solving = None if self.solving is None else self.solving.index_select(0, columns)
