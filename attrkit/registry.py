@@ -63,7 +63,6 @@ class Registry:
         self.manager.hook.attrkit_configure.call_historic(kwargs={"registry": self})
         self.plugins: dict[str, Plugin] = {}
         self._whole: list[Plugin] = []  # of these, whose entry points name modules
-        self._named: dict[str, list[Plugin]] = {}  # the same by what each is called
         self._provided: dict[str, dict[Kind, list[Any]]] = {}  # by owner
         self._found: dict[tuple[Kind, str], Any] = {}  # what was looked up since that changed
         if autoload:
@@ -88,13 +87,10 @@ class Registry:
                 )
             self.plugins.setdefault(plugin.key, plugin)
         self._whole = [plugin for plugin in self.plugins.values() if plugin.whole]
-        for plugin in self.plugins.values():
-            for name in {plugin.name, plugin.key}:
-                self._named.setdefault(name, []).append(plugin)
 
     def named(self, name: str) -> list[Plugin]:
         """The plugins called ``name`` (or exactly ``distribution:name``), blocked ones left out."""
-        return [p for p in self._named.get(name, ()) if p.state is not State.BLOCKED]
+        return [p for p in self.plugins.values() if name in (p.name, p.key) and p.state is not State.BLOCKED]
 
     # Loading.
 
@@ -254,6 +250,8 @@ class Registry:
 
     def find(self, kind: Named, name: str) -> Any:
         """The declaration called ``name``, or None; only plugins of that name are loaded."""
+        if (found := self._found.get((kind, name))) is not None:
+            return found
         for plugin in self.named(name):
             self.load(plugin)
         return self._find(kind, name)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
+from itertools import chain
 from math import exp, inf, log
 from typing import Any
 
@@ -34,6 +35,7 @@ class Errors:
     errors: dict[int, list[float]] = attrs.field(factory=dict)
     rows: dict[int, list[float]] = attrs.field(factory=dict)  # as multiples of what was granted
     spread: dict[int, list[float]] = attrs.field(factory=dict)  # errors as multiples of the standard errors
+    inside: dict[int, list[bool]] = attrs.field(factory=dict)  # whether the truth is within the interval of 95 %
     failure: str = ""
 
 
@@ -91,12 +93,17 @@ def _read(found: Any) -> Tensor:
     return values
 
 
-def _standardised(found: Any, wrong: Tensor) -> list[float]:
-    """Errors as multiples of the standard errors that were reported, if any were; of those that are not nothing."""
+def _told(found: Any, truth: Tensor) -> tuple[list[float], list[bool]]:
+    """Errors as multiples of the standard errors that were reported, if any were, and whether the truth is in the intervals.
+
+    Of those standard errors that are not nothing.
+    """
     if isinstance(found, Tensor) or not found.errors:
-        return []
-    reported = next(iter(found.errors.values()))[0]
-    return [float(z) for z in (wrong / reported)[reported > 1e-9 * reported.norm()]]
+        return [], []
+    ((name, reported),) = found.errors.items()
+    (low, high), wrong = found.interval(0.95)[name], found.values[name][0] - truth
+    some = reported[0] > 1e-9 * reported[0].norm()
+    return (wrong / reported[0])[some].tolist(), ((low[0] <= truth) & (truth <= high[0]))[some].tolist()
 
 
 def _ours_background(estimator: str, game: Compared, budget: int, seed: int) -> Any:
@@ -124,7 +131,9 @@ def _measured(game: Known | Compared, name: str, budgets: Sequence[int], repeats
         wrong = _read(estimated) - game.truth
         found.errors.setdefault(budget, []).append(float(wrong.norm() / game.truth.norm()))
         found.rows.setdefault(budget, []).append(counted.rows / (budget * unit))
-        found.spread.setdefault(budget, []).extend(_standardised(estimated, wrong))
+        spread, inside = _told(estimated, game.truth)
+        found.spread.setdefault(budget, []).extend(spread)
+        found.inside.setdefault(budget, []).extend(inside)
     return found
 
 
@@ -202,12 +211,18 @@ def held_background(results: Results, budgets: Iterable[int]) -> Held:
 
 
 def coverage(results: Results, estimators: Sequence[str], budgets: Sequence[int]) -> Iterator[list[str]]:
-    """The root mean square of errors over standard errors of each of attrkit's estimators, and the share of them below 1.96."""
+    """The root mean square of errors over standard errors of each of attrkit's estimators, and how many intervals hold the truth.
+
+    The latter over all games, and in brackets of the game where they are fewest.
+    """
     for name in estimators:
         cells = []
         for budget in budgets:
-            every = [z for one in results.all if one.estimator == name for z in one.spread.get(budget, ())]
-            inside = [abs(z) <= 1.96 for z in every]
-            size = statistics.fmean(z * z for z in every) ** 0.5 if every else 0.0
-            cells.append(f"{size:.2f} / {100 * statistics.fmean(inside):.0f} %" if every else "")
+            ours = [one for one in results.all if one.estimator == name and one.spread.get(budget)]
+            inside: dict[str, list[bool]] = {}
+            for one in ours:
+                inside.setdefault(one.game, []).extend(one.inside[budget])
+            shares = [100 * statistics.fmean(each) for each in (list(chain(*inside.values())), *inside.values()) if each]
+            size = statistics.fmean(z * z for one in ours for z in one.spread[budget]) ** 0.5 if ours else 0.0
+            cells.append(f"{size:.2f} / {shares[0]:.0f} % [{min(shares):.0f} %]" if ours else "")
         yield [name, *cells]

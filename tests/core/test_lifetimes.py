@@ -13,8 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import attrkit  # noqa: E402 - after the skip
-from attrkit.runner import learnt  # noqa: E402
-from attrkit.runner.replica import _pools  # noqa: E402
+from attrkit.runner import Forward, learnt  # noqa: E402
+from attrkit.runner.replica import Replica, _pools  # noqa: E402
 from tests.core.test_threads import FAMILIES, X, net, one_thread, values  # noqa: E402
 
 __all__ = ["one_thread"]  # a fixture
@@ -65,6 +65,29 @@ def test_calls_leave_nothing_behind(family: str, form: str) -> None:
     devices = ["cpu", "cpu"] if form == "two devices" else None
     place = {"layer": model[1]} if "layer" in FAMILIES[family][1] else {}
     assert left_by(lambda: values(asked, family, device=devices, **place), CALLS if form == "module" else 25) < FEW
+
+
+@pytest.mark.parametrize("form", ["module", "function", "two devices"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_call_held_is_freed_without_the_collector(family: str, form: str) -> None:
+    model = net()
+    asked = (lambda x: model(x)) if form == "function" else model
+    place = {"layer": model[1]} if "layer" in FAMILIES[family][1] else {}
+    devices = ["cpu", "cpu"] if form == "two devices" else None
+    for _ in range(4):
+        values(asked, family, device=devices, **place)
+    gc.collect()
+    gc.disable()
+    try:
+        values(asked, family, device=devices, **place)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        held = {type(o).__name__ for o in gc.garbage if isinstance(o, torch.Tensor | torch.nn.Module | Forward | Replica)}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not held
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -41,3 +41,29 @@ def test_after_some_calls_the_size_is_nearly_the_best(
     chosen = min(max(n, sizing.rows // n * n), total)
     best = min(seconds(cost, total, 2**i) for i in range(12))
     assert seconds(cost, total, chosen) <= 1.1 * best
+
+
+def test_calls_that_show_nothing_more_are_not_timed_and_larger_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, readings = [0.0], [0]
+
+    def now(_: Sizing) -> float:
+        readings[0] += 1
+        return clock[0]
+
+    def readings_of(total: int) -> int:
+        """How often the clock is read in a call of so many rows."""
+        before, left = readings[0], total
+        while left:
+            rows = min(sizing.rows, left)
+            left -= rows
+            with sizing.observed(rows, more=left > 0, whole=rows == total):
+                clock[0] += COSTS["a row costs nothing"](rows)
+        return readings[0] - before
+
+    monkeypatch.setattr(Sizing, "_now", now)
+    sizing = Sizing(1, None, torch.device("cpu"))
+    assert sum([readings_of(31) for _ in range(12)])
+    assert sizing.rows >= 31
+    assert not sum([readings_of(total) for total in (31, 31, 20, 31)])
+    assert sum([readings_of(500) for _ in range(12)])
+    assert sizing.rows > 64

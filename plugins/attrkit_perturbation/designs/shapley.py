@@ -14,9 +14,7 @@ from attrkit import design
 _BLOCK = 2**20  # entries of a block, at most
 _LISTED = 2**12  # sizes with no more coalitions than this are listed and shuffled, others drawn
 _REMEMBERED = 2**16  # entries of a design that is kept
-_DESIGNS = (
-    4  # of a number of features and of rows: more would make less of what is remembered, fewer less of averages over seeds
-)
+_DESIGNS = 4  # of a number of features and of rows: what is remembered tells more with few, averages over seeds with many
 _APART = 2**20  # between their seeds, of which torch reads 32 bits: more streams than a design has
 _MANY = 2**40  # more coalitions than anyone asks for
 
@@ -27,8 +25,8 @@ def leverage(count: int, size: int, generator: torch.Generator) -> Iterator[Tens
 
     A row with an even number is followed by its complement. Pairs come in rounds with one of each size, so that any first part
     has all sizes alike; sizes that are exhausted drop out. What a smaller design has, a larger one has too, but for pairs that
-    were drawn twice. There are some designs for each number of features and of rows; the seed says which of them it is, and which
-    feature has which of its columns, so that every coalition of a size is equally likely.
+    were drawn twice. There are a few designs for each number of features and of rows; the seed says which of them it is, and
+    which feature has which of its columns, so that every coalition of a size is equally likely.
     """
     if count < 2 or size < 2:
         return

@@ -12,8 +12,8 @@ _TOLD = 1e-6  # the ratio of pivots below which nothing is said of errors
 def regressed(coalitions: Tensor, values: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor | None]:
     """Coefficients and intercepts of weighted least squares with penalty ``alpha``, and standard errors of the coefficients.
 
-    Those are the sandwich formula's, HC3, shape ``(features, columns)``: they estimate how the coefficients vary from one random
-    set of coalitions to the next (doi:10.1016/0304-4076(85)90158-7). None where there are too few coalitions.
+    Those are the sandwich formula's, HC3, shape ``(features, columns)``: they estimate how the coefficients vary from one
+    random set of coalitions to the next (doi:10.1016/0304-4076(85)90158-7). None where there are too few coalitions.
     """
     few, each = len(coalitions) < coalitions.shape[1] + 2, list[Tensor | None]()
 

@@ -14,6 +14,7 @@ import attrkit
 from attrkit.errors import AttrkitWarning, UsageError
 from attrkit_perturbation.asking.samples import Sample
 from attrkit_perturbation.designs.shapley import antithetic, kernel, leverage
+from attrkit_perturbation.estimators import regression
 from attrkit_perturbation.estimators.odd_kernel import OddKernel
 from attrkit_perturbation.estimators.permutations import _Orders
 from attrkit_perturbation.estimators.regression import _Design, fitted
@@ -66,6 +67,29 @@ def test_all_parts_of_a_leverage_design_have_all_sizes_alike(count):
         assert not odd or max(odd) - min(odd) <= 1
         assert all(n == math.comb(count, s) for s, n in enumerate(sizes.tolist(), 1) if n < max(free, default=0) - 2)
     assert torch.equal(drawn("leverage", count, 2 * count), found[: min(2 * count, len(found))])
+
+
+def test_seeds_choose_among_a_few_leverage_designs_and_which_feature_has_which_column():
+    found = [drawn("leverage", 20, 200, seed) for seed in range(60)]
+    assert len({design.numpy().tobytes() for design in found}) == 60
+    sorted_columns = {tuple(sorted(column.numpy().tobytes() for column in design.T)) for design in found}
+    assert len(sorted_columns) == 4
+
+
+@pytest.mark.parametrize("count", [5, 12, 30])
+@pytest.mark.parametrize("size", [24, 300])
+def test_equations_that_are_remembered_are_those_of_the_coalitions(count, size, monkeypatch):
+    game = torch.randn(2, generator=torch.Generator().manual_seed(1)).double()
+    for seed in range(12):  # of four designs
+        asked = drawn("leverage", count, size, seed)
+        values = torch.randn(len(asked), 2, generator=torch.Generator().manual_seed(seed)).double()
+        sample = Sample(asked, values, game, -game)
+        remembered = fitted(sample)
+        with monkeypatch.context() as patch:
+            patch.setattr(regression, "_design", _Design.of)
+            afresh = fitted(sample)
+        for a, b in zip(remembered, afresh, strict=True):
+            assert a == b if a is None or isinstance(a, int) else torch.allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize(("design", "size"), [("leverage", 14), ("leverage", 60), ("kernel", 14), ("antithetic", 14)])
