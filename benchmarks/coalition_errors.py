@@ -211,9 +211,9 @@ def held_background(results: Results, budgets: Iterable[int]) -> Held:
 
 
 def coverage(results: Results, estimators: Sequence[str], budgets: Sequence[int]) -> Iterator[list[str]]:
-    """The root mean square of errors over standard errors of each of attrkit's estimators, and how many intervals hold the truth.
+    """By estimator, the root mean square of errors over standard errors, and how many intervals hold the truth.
 
-    The latter over all games, and in brackets of the game where they are fewest.
+    The latter of all games together, and in brackets of the game where they are fewest.
     """
     for name in estimators:
         cells = []

@@ -56,7 +56,7 @@ def _errors(given: argparse.Namespace) -> Iterator[str]:
     yield table(
         ["game", *(f"{b}M" for b in factors)], ([g, *(f"{every[b].get(g, 0):.2f}" for b in factors)] for g in others.games)
     )
-    yield "### Standard errors: root mean square of error / standard error, and intervals of 95 % that hold the truth [worst game]"
+    yield "### Root mean square of error / standard error, and intervals of 95 % that hold the truth [in the worst game]"
     yield table(["estimator", *(f"{b}M" for b in factors)], errors.coverage(results, list(errors.OURS), factors))
     yield from _failures(chain(results.failures, others.failures))
 

@@ -14,7 +14,7 @@ from attrkit_perturbation.estimators.exact import enumerated
 from attrkit_perturbation.estimators.odd_kernel import OddKernel, linear_part, odd_part
 
 _MOST = 4096  # pairs, whose covariance is factorised
-_FITTED = 256  # pairs that choose the kernel, at most
+_FITTED = 256  # pairs that choose the kernel, and that tell how sure it is, at most
 _COLUMNS = 64  # examples and outputs that do, at most
 _NUGGET = 1e-8  # of the variance, for games that have no noise
 _REACHES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # sums of rho: how many features interact at once
@@ -108,16 +108,26 @@ class _Data:
         return best
 
     def posterior(self, kernel: OddKernel) -> tuple[Tensor, Tensor]:
-        """The mean of the Shapley values, and their variances."""
+        """The mean of the Shapley values, and their variances, as large as each value's error when the others predict it."""
         factor = self.factor(kernel)
         assert factor is not None  # the kernel was chosen among those that have one
         across = kernel.shapley(self.z)
         whitened = torch.linalg.solve_triangular(factor, across, upper=False)
         y = torch.linalg.solve_triangular(factor, self.y, upper=False)
         scores = whitened.T @ y
-        scale = y.square().sum(0) / self.degrees  # how much larger the game's variance is than the kernel's
         left = (kernel.variance() - whitened.square().sum(0)).clamp(min=0)
-        return scores + (2 * self.y[0] - scores.sum(0)) / len(scores), left[:, None] * scale
+        return scores + (2 * self.y[0] - scores.sum(0)) / len(scores), left[:, None] * self._scale(factor, y)
+
+    def _scale(self, factor: Tensor, whitened: Tensor) -> Tensor:
+        """How much larger the game's variance is than the kernel's, shape ``(columns,)``.
+
+        As the values themselves have it; or where that is more, as errors have it with which each of the last ones is predicted
+        from all others (doi:10.1162/08997660151134343): a game that is rougher than any kernel here has larger ones.
+        """
+        last = factor[-_FITTED:, -_FITTED:]  # the end of the inverse of the whole is that of this alone
+        missed = torch.linalg.solve_triangular(last.T, whitened[-_FITTED:], upper=True).square()
+        missed = missed / torch.cholesky_inverse(last).diagonal()[:, None]
+        return torch.maximum(whitened.square().sum(0) / self.degrees, missed.mean(0))
 
     @property
     def degrees(self) -> float:
