@@ -12,6 +12,7 @@ from torch import Tensor
 from attrkit import Estimate, Features, Game, Problem, method
 from attrkit.errors import UsageError, UsageTypeError
 from attrkit.protocols import Tensors
+from attrkit_perturbation.asking.spread import errors_of_mean
 
 
 def _each_of_several(problem: Problem) -> tuple[int, int]:
@@ -125,5 +126,4 @@ def feature_permutation(problem: Problem, *, feature_mask: Any = None, perm_func
     drops = (values[0] - values[1:]).unflatten(0, (n_repeats, game.count))
     if n_repeats == 1:
         return game.attributions(Estimate(drops[0]))
-    errors = drops.double().std(0) / n_repeats**0.5
-    return game.attributions(Estimate(drops.double().mean(0), errors, n_repeats - 1))
+    return game.attributions(Estimate(drops.double().mean(0), *errors_of_mean(drops.double())))

@@ -13,6 +13,7 @@ from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
 from attrkit_perturbation.asking.rounds import in_rounds
 from attrkit_perturbation.asking.samples import covers, drawing
+from attrkit_perturbation.asking.spread import errors_of_mean
 from attrkit_perturbation.estimators.exact import enumerated
 
 _MOST = 20  # features, whose coalitions are listed
@@ -42,13 +43,15 @@ def _exact(game: Game) -> Estimate:
 
 def _estimate(game: Game, shapley: Tensor, pairs: Tensor, details: dict[str, Any]) -> Estimate:
     """The mean over rounds of Shapley values, ``(rounds, count, ...)``, and interactions, ``(rounds, count, count, ...)``."""
-    pairs = pairs * ~torch.eye(game.count, dtype=torch.bool).reshape(game.count, game.count, *[1] * (pairs.dim() - 3))
+    others = ~torch.eye(game.count, dtype=torch.bool).reshape(game.count, game.count, *[1] * (pairs.dim() - 3))
+    pairs = pairs * others
     singles, rounds = shapley - pairs.sum(2) / 2, len(shapley)
     details |= {"interactions": _of_all(game, pairs.mean(0))}
     if rounds == 1:
         return Estimate(singles[0], details=details)
-    details |= {"interaction_errors": _of_all(game, pairs.std(0) / rounds**0.5)}
-    return Estimate(singles.mean(0), singles.std(0) / rounds**0.5, rounds - 1, details)
+    errors, degrees = errors_of_mean(pairs.flatten(1, 2))
+    details |= {"interaction_errors": _of_all(game, errors.unflatten(0, pairs.shape[1:3]) * others)}
+    return Estimate(singles.mean(0), errors_of_mean(singles)[0], degrees, details)
 
 
 def _of_all(game: Game, pairs: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
 from attrkit_perturbation.asking.rounds import in_rounds
 from attrkit_perturbation.asking.samples import drawing, note_baseline
+from attrkit_perturbation.asking.spread import errors_of_mean
 from attrkit_perturbation.features.grouping import grouped, renumbered
 
 _MOST = 20  # groups, or features of one, whose coalitions are listed
@@ -94,8 +95,8 @@ def _sampled(game: Game, group: Tensor, budget: int) -> Estimate:
     none, every = (end.flatten(-len(shape)).expand(done, -1)[:, None, None].expand(-1, 2, 1, -1) for end in (empty, full))
     path = torch.cat([none, values.reshape(done, 2, count - 1, none.shape[-1]), every], 2).diff(dim=2)
     each = path.gather(2, rank[:done, ..., None].expand_as(path)).mean(1).unflatten(-1, shape)
-    errors = each.std(0) / done**0.5 if done > 1 else None
-    return Estimate(each.mean(0), errors, done - 1, {"estimator": "antithetic orders", "orders": 2 * done})
+    errors, degrees = errors_of_mean(each) if done > 1 else (None, None)
+    return Estimate(each.mean(0), errors, degrees, {"estimator": "antithetic orders", "orders": 2 * done})
 
 
 @method(

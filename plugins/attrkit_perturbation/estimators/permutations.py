@@ -10,6 +10,7 @@ from torch import Tensor
 from attrkit import Estimate, Game, Rows, estimator
 from attrkit.errors import UsageError
 from attrkit_perturbation.asking.samples import answers, covers, drawing, note_baseline, note_interrupt, with_ends
+from attrkit_perturbation.asking.spread import moderated
 from attrkit_perturbation.estimators.exact import enumerated
 
 _ROWS, _ORDERS = 0, 1  # draws
@@ -19,7 +20,7 @@ _ROWS, _ORDERS = 0, 1  # draws
 def permutation(game: Game, budget: int) -> Estimate:
     """The mean of what features add in random orders; with a background, each order takes a row of it.
 
-    Scores add up to the change of the value. Standard errors are those of the mean over orders, moderated by those of all features.
+    Scores add up to the change of the value. Standard errors are those of the mean over orders, a bit averaged over features.
 
     Raises:
         UsageError: the budget is not enough for one order.
@@ -31,8 +32,8 @@ def permutation(game: Game, budget: int) -> Estimate:
 def antithetic(game: Game, budget: int) -> Estimate:
     """The mean of what features add in random orders and the same orders backwards; with a background, each pair takes a row.
 
-    Scores add up to the change of the value. Standard errors are those of the mean over pairs, moderated by those of all features;
-    an order for which no reverse fits into the budget counts as half a pair.
+    Scores add up to the change of the value. Standard errors are those of the mean over pairs, a bit averaged over features; an
+    order for which no reverse fits into the budget counts as half a pair.
 
     Raises:
         UsageError: the budget is not enough for one order.
@@ -199,11 +200,7 @@ class _Moments:
         self._sum22 = self._sum22 + ((weight * change) ** 2).sum(0)
 
     def estimate(self, shape: tuple[int, ...], change: Tensor, name: str) -> Estimate:
-        """The mean, brought to add up to ``change``, and its standard error where there are two units.
-
-        A feature whose few units happen to agree is not sure for that: its variance is averaged with those of all features, which
-        count as one more degree of freedom (moderated as in doi:10.2202/1544-6115.1027).
-        """
+        """The mean, brought to add up to ``change``, and its standard error where there are two units."""
         mean = self._sum / self._weights
         scores = self._first + mean
         scores = (scores + (change - scores.sum(0)) / len(scores)).reshape(shape)
@@ -211,7 +208,6 @@ class _Moments:
         if self._units < 2:
             return Estimate(scores, details=details)
         spread = self._sum22 - 2 * mean * self._sum2 + mean**2 * self._squares
-        degrees = self._units - 1
-        variance = (torch.as_tensor(spread) * self._units / degrees / self._weights**2).clamp(min=0)
-        moderated = (degrees * variance + variance.mean(0)) / (degrees + 1)
-        return Estimate(scores, moderated.sqrt().reshape(shape), degrees + 1, details)
+        variances = torch.as_tensor(spread) * self._units / (self._units - 1) / self._weights**2
+        variances, degrees = moderated(variances.clamp(min=0), self._units - 1)
+        return Estimate(scores, variances.sqrt().reshape(shape), degrees, details)

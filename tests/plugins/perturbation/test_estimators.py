@@ -231,10 +231,38 @@ def test_an_order_without_its_reverse_counts_half():
     two, three, one = run(2).values["input"], run(3), run(1)
     assert not one.errors
     assert three.details["orders"] == 3
-    assert three.details["degrees_of_freedom"] == 1
+    assert three.details["degrees_of_freedom"] == 2
     last = 3 * three.values["input"] - 2 * two
     assert not torch.allclose(last, two)
-    same(three.errors["input"], 4 / 9 * (two - last).abs(), 1e-9)
+    variances = (4 / 9 * (two - last)) ** 2
+    same(three.errors["input"], ((variances + variances.mean()) / 2).sqrt(), 1e-9)
+
+
+class Saturated(nn.Module):
+    """What most features add is nothing in most orders, so that two orders often agree."""
+
+    def forward(self, x):
+        return torch.sigmoid(8 * (x @ torch.linspace(0.2, 1.5, x.shape[1], dtype=x.dtype)) - 8)
+
+
+@pytest.mark.parametrize(
+    ("method", "n_samples"),
+    [("shapley_value_sampling", 4), ("shapley_value_sampling", 6), ("owen", 50), ("owen", 100), ("shapley_interactions", 200)],
+)
+def test_intervals_of_few_repetitions_cover(method, n_samples):
+    model, ones = Saturated(), torch.ones(1, 10).double()
+    truth = next(
+        iter(
+            attrkit.explain(
+                model, ones, method, n_samples=2**10 if method != "shapley_value_sampling" else 5000, seed=9
+            ).values.values()
+        )
+    )
+    inside = []
+    for seed in range(60):
+        low, high = attrkit.explain(model, ones, method, n_samples=n_samples, seed=seed).interval(0.95)["x"]
+        inside.append((low <= truth) & (truth <= high))
+    assert torch.stack(inside).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("method", ["kernel_shap", "shapley_value_sampling"])

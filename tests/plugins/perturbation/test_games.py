@@ -191,8 +191,8 @@ def test_errors_and_details_are_saved(tmp_path):
 def test_intervals_are_as_wide_as_student_says():
     found = attrkit.explain(built(mlp), draw(2, 6), "shapley_value_sampling", target=1, n_samples=4, seed=3)
     low, high = found.interval(0.9)["input"]
-    assert found.details["degrees_of_freedom"] == 1
-    torch.testing.assert_close((high - low) / 2, 6.313752 * found.errors["input"], rtol=1e-6, atol=0)
+    assert found.details["degrees_of_freedom"] == 2
+    torch.testing.assert_close((high - low) / 2, 2.919986 * found.errors["input"], rtol=1e-6, atol=0)
     torch.testing.assert_close((high + low) / 2, found.values["input"])
 
 

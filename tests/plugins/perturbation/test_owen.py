@@ -86,7 +86,7 @@ def test_symmetric_features_get_the_same_on_average_and_errors_are_right():
     claimed = torch.stack([e.errors["input"][0] for e in each]).square().mean()
     assert 0.8 < float((claimed / (found - truth).square().mean()).sqrt()) < 1.25
     assert max(e.details["evaluations"] for e in each) <= 32
-    assert each[0].details["degrees_of_freedom"] == 2
+    assert each[0].details["degrees_of_freedom"] == 3
 
 
 @pytest.mark.parametrize("n", [1000, 2 + 3 + 3 * 10, 70, 24])

@@ -126,7 +126,7 @@ def test_repeats_approach_the_mean_over_all_permutations(explain):
     errors = found.errors["x"]
     assert ((found.values["x"] - expected).abs() < 5 * errors + 1e-12).all()
     assert (errors < 0.1).all()
-    assert found.details["degrees_of_freedom"] == n - 1
+    assert found.details["degrees_of_freedom"] == n
     low, high = found.interval()["x"]
     assert (low < high).all()
 
