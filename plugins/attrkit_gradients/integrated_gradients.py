@@ -9,6 +9,7 @@ from attrkit_gradients.adaptive import adaptive
 from attrkit_gradients.quadrature import quadrature
 
 _RULE = "gausslegendre"
+_TOL = 0.01  # of n_steps="auto", unless told otherwise
 
 
 @method(
@@ -25,7 +26,7 @@ def integrated_gradients(
     *,
     n_steps: int | Literal["auto"] = 50,
     method: str = _RULE,
-    tol: float = 0.01,
+    tol: float = _TOL,
     multiply_by_inputs: bool = True,
 ) -> Tensors:
     """Average the gradient on the straight path from baseline to point, and scale by their difference.
@@ -39,11 +40,14 @@ def integrated_gradients(
 
     Raises:
         UnknownName: there is no such rule.
-        UsageError: ``tol`` or ``n_steps`` is not positive, or ``method`` is given beside n_steps="auto".
+        UsageError: ``tol`` or ``n_steps`` is not positive, or ``method`` is given beside n_steps="auto", or ``tol`` beside a
+            number.
     """
     if n_steps == "auto" and method != _RULE:
         raise UsageError(
             f"method={method!r} has no effect with n_steps='auto', which has a rule of its own; leave one of them out"
         )
+    if n_steps != "auto" and tol != _TOL:
+        raise UsageError(f"tol={tol!r} has no effect beside n_steps={n_steps!r}: leave it out, or give n_steps='auto'")
     total = adaptive(problem, tol) if n_steps == "auto" else problem.path_sum(quadrature(method, n_steps))
     return tuple(t * d for t, d in zip(total, problem.delta, strict=True)) if multiply_by_inputs else total

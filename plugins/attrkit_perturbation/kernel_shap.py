@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from attrkit import Estimate, Problem, method
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking.budgets import checked, until
+from attrkit_perturbation.asking.budgets import TOL, checked, until
 
 
 @method(
@@ -26,7 +26,7 @@ def kernel_shap(
     background: Any = None,
     n_samples: int | Literal["auto"] = "auto",
     estimator: Any = "auto",
-    tol: float = 0.05,
+    tol: float = TOL,
 ) -> Tensors:
     """Shapley values as accurate as a number of evaluations of the model allows, with standard errors.
 
@@ -49,4 +49,4 @@ def kernel_shap(
         return game.attributions(estimate(2**game.count * game.rows))
     if n_samples == "auto":
         return game.attributions(until(game, tol, estimate))
-    return game.attributions(estimate(checked(n_samples)))
+    return game.attributions(estimate(checked(n_samples, tol)))

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from attrkit import Estimate, Problem, method
 from attrkit.protocols import Tensors
-from attrkit_perturbation.asking.budgets import checked, until
+from attrkit_perturbation.asking.budgets import TOL, checked, until
 from attrkit_perturbation.estimators.permutations import antithetic, evaluations, permutation
 
 _TOGETHER = {"permutation": 1, "antithetic": 2}
@@ -29,7 +29,7 @@ def shapley_value_sampling(
     background: Any = None,
     n_samples: int | Literal["auto"] = 25,
     estimator: Literal["antithetic", "permutation"] = "antithetic",
-    tol: float = 0.05,
+    tol: float = TOL,
 ) -> Tensors:
     """Mean of what a feature adds over random orders of joining; features may be many.
 
@@ -49,4 +49,4 @@ def shapley_value_sampling(
 
     if n_samples == "auto":
         return game.attributions(until(game, tol, estimate))
-    return game.attributions(estimate(evaluations(game, checked(n_samples), _TOGETHER[estimator])))
+    return game.attributions(estimate(evaluations(game, checked(n_samples, tol), _TOGETHER[estimator])))

@@ -9,16 +9,24 @@ import torch
 from attrkit import Estimate, Game
 from attrkit.errors import UsageError, UsageTypeError, warn
 
+TOL = 0.05  # of n_samples="auto", unless told otherwise
 _FIRST, _MOST = 10, 1000  # evaluations per feature
 _LEAST = 32  # evaluations, however few the features
 
 
-def checked(n_samples: Any) -> int:
-    """A number of samples. Raises UsageTypeError where it is no whole number, UsageError where it is not positive."""
+def checked(n_samples: Any, tol: float) -> int:
+    """A number of samples, beside which no tolerance was given.
+
+    Raises:
+        UsageTypeError: it is no whole number.
+        UsageError: it is not positive, or ``tol`` is not the default.
+    """
     if isinstance(n_samples, bool) or not isinstance(n_samples, int):
         raise UsageTypeError(f"n_samples must be a whole number or 'auto', got {n_samples!r}")
     if n_samples < 1:
         raise UsageError(f"n_samples must be at least 1, got {n_samples}")
+    if tol != TOL:
+        raise UsageError(f"tol={tol!r} has no effect beside a number of samples: leave it out, or give n_samples='auto'")
     return n_samples
 
 

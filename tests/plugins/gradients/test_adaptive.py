@@ -208,6 +208,11 @@ def test_a_polynomial_model_and_its_layers_stop_at_the_second_level(explain, aut
         assert found.passes["backward"] == 5
 
 
+def test_a_tolerance_beside_a_number_is_refused(explain):
+    with pytest.raises(UsageError, match="tol=0.1 has no effect beside n_steps=20: leave it out, or give n_steps='auto'"):
+        explain(built(Polynomials), draw(3, 4), "integrated_gradients", target=1, n_steps=20, tol=0.1)
+
+
 def test_a_rule_of_ones_own_is_refused(auto):
     with pytest.raises(UsageError, match="method='riemann_left' has no effect with n_steps='auto'"):
         auto(built(Polynomials), draw(3, 4), target=1, options={"method": "riemann_left"})

@@ -321,6 +321,7 @@ def test_very_many_features_take_no_system_of_their_size():
     ({"n_samples": 1, "estimator": "captum"}, "all features and none are 2 evaluations"),
     ({"n_samples": 100, "estimator": "exact"}, r"'exact', which needs 2\^9 = 512 evaluations for 9 features; give that many"),
     ({"n_samples": "auto", "tol": 0.0}, "tol must be a positive number, got 0.0"),
+    ({"n_samples": 50, "tol": 0.01}, "tol=0.01 has no effect beside a number of samples: leave it out, or give n_samples="),
     ({"n_samples": "auto", "estimator": "captum"}, "needs an estimator with standard errors; give a number of samples"),
     ({"estimator": "nonsense", "n_samples": 50}, "no estimator 'nonsense'"),
     ({"estimator": {"odd_gp": {"design": "kernel"}}, "n_samples": 50}, "each coalition is followed by its complement"),
