@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 Call = Callable[..., Any]  # called without arguments; a case may fix more of them first
 WARM_CALLS = 4  # of attrkit, which learns over the first calls how many rows a pass should have; of the others one
-SAMPLE = 0.01  # seconds that one sample lasts at least: many times what the clock itself takes
+SAMPLE = 0.05  # seconds that one sample lasts at least: what begins cold, after another side, is a small part of it
 _FEWEST_ROUNDS = 3
 
 

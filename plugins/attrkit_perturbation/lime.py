@@ -83,8 +83,7 @@ def lime(
     game = problem.game(feature_mask, replacement, background)
     near = drawn(game, design, n_samples) if perturb_func is None else called(game, perturb_func, n_samples)
     if similarity_func is None:
-        there = near.coalitions != 0
-        away = distances(game, there, near.draws, kernel, kernel_space, joined=near.joined)
+        away = distances(game, near.there, near.draws, kernel, kernel_space, joined=near.joined)
         weights = kernel_weights(away, kernel_width)
     else:
         weights = compared(near, similarity_func)

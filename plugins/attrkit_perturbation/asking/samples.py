@@ -1,6 +1,7 @@
 """What estimators ask a game: the values with all features and with none, and those of a design, in few passes."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -159,16 +160,19 @@ def samples(game: Game, budget: int, design: Any) -> list[Sample]:
         )
     each = (budget - 1 - rows) // rows
     drawn = [torch.cat([*draw(count, each, game.generator(r)), _none(count, 0)]) for r in range(rows)]
-    turn = 2 if rows > 1 or complements(drawn[0]) else 1  # pairs stay together
+    turn = 1 if rows == 1 else 2  # pairs stay together
     length = min(map(len, drawn)) // turn * turn
-    inner = torch.stack([d[:length] for d in drawn]).unflatten(1, (-1, turn)).transpose(0, 1).reshape(-1, count)
-    row = torch.arange(rows)
-    draws = torch.cat([row[:1], row, row.repeat_interleave(turn).repeat(length // turn)])
-    asked = torch.cat([~_none(count, 1), _none(count, rows), inner])
-    values = game.values(asked, None if isinstance(game.replacing, tuple) else draws, partial=True)
+    inner = drawn[0] if rows == 1 else torch.stack([d[:length] for d in drawn]).unflatten(1, (-1, turn)).transpose(0, 1)
+    asked = torch.cat([~_none(count, 1), _none(count, rows), inner.reshape(-1, count)])
+    draws = None
+    if not isinstance(game.replacing, tuple):
+        row = torch.arange(rows)
+        draws = torch.cat([row[:1], row, row.repeat_interleave(turn).repeat(length // turn)])
+    values = game.values(asked, draws, partial=True)
     whole = (len(values) - 1 - rows) // (rows * turn) * turn
     if len(values) < len(asked):
         note_interrupt(len(values), len(asked), least)
+        whole -= whole % 2 if complements(drawn[0]) else 0
     note_baseline(game, values[1 : 1 + rows])
     found = values.flatten(1)
     used = found[1 + rows : 1 + rows + whole * rows].reshape(-1, rows, turn, found.shape[1])
@@ -189,12 +193,12 @@ def note_baseline(game: Game, empties: Tensor) -> None:
 def averaged(game: Game, parts: list[tuple[Tensor, Tensor | None]], degrees: float | None, details: dict[str, Any]) -> Estimate:
     """The mean of scores and their variances, shape ``(features, columns)``, over the rows of a background."""
     shape = (game.count, *game.problem.outputs["point"].shape)
-    scores = torch.stack([scores for scores, _ in parts]).mean(0).reshape(shape)
+    scores = reduce(torch.add, [scores for scores, _ in parts]) / len(parts)
     known = [variances for _, variances in parts if variances is not None]
     if len(known) < len(parts):
-        return Estimate(scores, details=details)
-    errors = torch.stack(known).sum(0).clamp(min=0).sqrt().reshape(shape) / len(parts)
-    return Estimate(scores, errors, degrees, details)
+        return Estimate(scores.reshape(shape), details=details)
+    errors = reduce(torch.add, known).clamp(min=0).sqrt().reshape(shape) / len(parts)
+    return Estimate(scores.reshape(shape), errors, degrees, details)
 
 
 def with_ends(blocks: Iterable[Tensor], count: int, empties: int) -> Iterator[Tensor]:

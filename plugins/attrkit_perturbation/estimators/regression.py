@@ -76,7 +76,7 @@ def fitted(sample: Sample) -> tuple[Tensor, Tensor | None, int]:
     if not design.degrees and bool(design.left.any()):
         return even + scores, None, 0
     residuals = (y - design.x @ scores) / design.untouched[:, None]
-    return even + scores, design.solving**2 @ (design.left[:, None] * residuals**2), design.degrees
+    return even + scores, design.solving.square() @ (design.left[:, None] * residuals.square()), design.degrees
 
 
 @attrs.frozen(eq=False)

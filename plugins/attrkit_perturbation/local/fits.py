@@ -85,9 +85,10 @@ def _apart(
 
 def _fitted(surrogate: Surrogate, z: Tensor, y: Tensor, w: Tensor, *, standardise: bool) -> Fit:
     """The surrogate for columns of values, shape ``(k, columns)``."""
-    middle = (w * y).sum(0) / w.sum(0)
-    total = (w * (y - middle) ** 2).sum(0)
-    size, deviation = y.abs().amax(0), (total / w.sum(0)).sqrt()
+    weight = w.sum(0)
+    middle = (w * y).sum(0) / weight
+    total = (w * (y - middle).square_()).sum(0)
+    size, deviation = y.abs().amax(0), (total / weight).sqrt()
     varies = deviation > _ROUNDING * size
     scale = torch.where(varies, deviation, 1) if standardise else torch.ones_like(deviation)
     alpha, errors = _penalty(surrogate), None
@@ -99,7 +100,7 @@ def _fitted(surrogate: Surrogate, z: Tensor, y: Tensor, w: Tensor, *, standardis
     else:
         x, constant, errors = regressed(z, y / scale, w, alpha)
     x, constant = x * scale, constant * scale
-    r2 = torch.where(varies, 1 - (w * (y - z @ x - constant) ** 2).sum(0) / total, 1)
+    r2 = torch.where(varies, 1 - (w * (y - z @ x - constant).square_()).sum(0) / total, 1)
     idle = (x == 0).all(0) & (deviation > _NOISE * size) & bool(z.shape[1])
     errors = None if errors is None else errors * scale
     return Fit(x, errors, constant, r2, idle, len(z) - z.shape[1] - 1.0)

@@ -22,12 +22,13 @@ class Neighbours:
     """Samples of a game.
 
     ``coalitions`` are of all features, float64 (1 where one is there), shape ``(k, features)``, or ``(k, batch, features)``
-    where each example has its own; ``values`` have shape ``(k, batch, *outputs)``. ``draws`` number what replaced the absent
+    where each example has its own, and ``there`` the same as booleans; ``values`` have shape ``(k, batch, *outputs)``. ``draws`` number what replaced the absent
     features, where that differs from one to the next.
     """
 
     game: Game
     coalitions: Tensor
+    there: Tensor
     values: Tensor
     draws: Tensor | None
 
@@ -54,12 +55,12 @@ def drawn(game: Game, design: Any, count: int) -> Neighbours:
     asked = torch.cat([torch.ones(1, game.count, dtype=torch.bool), *blocks])
     draws = None if isinstance(game.replacing, tuple) else torch.arange(len(asked))
     values = _asked(game, asked, draws)
-    coalitions = asked[: len(values)].double()
+    there = asked[: len(values)]
     if game.players is not None:
-        every = coalitions.new_ones(len(values), game.features.count)
-        every[:, game.players] = coalitions
-        coalitions = every
-    return Neighbours(game, coalitions, values, None if draws is None else draws[: len(values)])
+        every = there.new_ones(len(values), game.features.count)
+        every[:, game.players] = there
+        there = every
+    return Neighbours(game, there.double(), there, values, None if draws is None else draws[: len(values)])
 
 
 def called(game: Game, perturb_func: Callable[..., Any], count: int) -> Neighbours:
@@ -78,7 +79,8 @@ def called(game: Game, perturb_func: Callable[..., Any], count: int) -> Neighbou
         coalitions, apart = torch.stack([rows[:least] for rows in each], 1), _apart(game)
         values = _asked(apart, (coalitions != 0).flatten(1), draws)
         game.spent += apart.spent
-    return Neighbours(game, coalitions[: len(values)], values, None if draws is None else draws[: len(values)])
+    coalitions = coalitions[: len(values)]
+    return Neighbours(game, coalitions, coalitions != 0, values, None if draws is None else draws[: len(values)])
 
 
 def _asked(game: Game, coalitions: Tensor, draws: Tensor | None) -> Tensor:
@@ -128,7 +130,7 @@ def compared(neighbours: Neighbours, similarity_func: Callable[..., Any]) -> Ten
     parts = [slice(None)] if neighbours.joined else [slice(i, i + 1) for i in range(len(point[0]))]
     told = [_told(game, part) for part in parts]
     whole = z if z.dim() == 3 else z[:, None].expand(-1, len(parts), -1)
-    blocks = perturbed(game, z != 0, neighbours.draws)
+    blocks = perturbed(game, neighbours.there, neighbours.draws)
     each = chain.from_iterable(zip(*(t.unbind(0) for t in block), strict=True) for block in blocks)
 
     def weight(i: int, built: Any, rows: Tensor) -> float:
