@@ -22,8 +22,8 @@ class Neighbours:
     """Samples of a game.
 
     ``coalitions`` are of all features, float64 (1 where one is there), shape ``(k, features)``, or ``(k, batch, features)``
-    where each example has its own, and ``there`` the same as booleans; ``values`` have shape ``(k, batch, *outputs)``. ``draws`` number what replaced the absent
-    features, where that differs from one to the next.
+    where each example has its own, and ``there`` the same as booleans; ``values`` have shape ``(k, batch, *outputs)``.
+    ``draws`` number what replaced the absent features, where that differs from one to the next.
     """
 
     game: Game
