@@ -96,7 +96,7 @@ class Streams:
         if kind not in PASSES:
             return packing.packs(points, Serial())
         alone = self.passes.within or self.passes.forward.training or isinstance(self.executor, Serial)
-        if alone and self.passes.forward.device is None:
+        if alone and self.passes.forward.device is None:  # nobody else uses the first forward, which need not be taken
             return self._counted(packing.packs(points, Serial()), kind, packing.n)
         surroundings = None if alone else Surroundings.here()
 
