@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -32,7 +33,7 @@ class Players(Protocol):
     def spread(self, scores: Tensor, like: Tensors) -> Tensors: ...  # noqa: D102
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Features:
     """Features that share no position: ``ids`` tells, per tensor, the feature of each, from 0 to ``count`` - 1.
 
@@ -43,7 +44,6 @@ class Features:
     ids: Tensors
     count: int
     fixed: bool = False  # whether there are positions that belong to none
-    single: bool = False  # whether each position is a feature, in their order
 
     @classmethod
     def of(cls, point: Tensors, mask: Any) -> Features:
@@ -56,7 +56,7 @@ class Features:
             UsageTypeError: a mask that is no integer tensor.
         """
         if mask is None:
-            return cls._each(point)
+            return Positions(point)
         masks = mask if isinstance(mask, tuple) else (mask,)
         if len(masks) != len(point):
             raise UsageError(
@@ -71,20 +71,8 @@ class Features:
         ids = tuple(piece.reshape(m.shape) for piece, m in zip(pieces, fitted, strict=True))
         return cls(ids, len(known) - fixed, fixed)
 
-    @classmethod
-    def _each(cls, point: Tensors) -> Features:
-        ids, start = [], 0
-        for x in point:
-            size = math.prod(x.shape[1:])
-            ids.append(torch.arange(start, start + size, device=x.device).reshape(1, *x.shape[1:]))
-            start += size
-        return cls(tuple(ids), start, single=True)
-
     def present(self, coalitions: Tensor) -> Tensors:
         """Which positions keep their value, boolean, one tensor per tensor at the site, shape ``(k, batch or 1, ...)``."""
-        if self.single:
-            parts = self._parted(coalitions)
-            return tuple(part.reshape(part.shape[0], *i.shape) for part, i in zip(parts, self.ids, strict=True))
         if self.fixed:
             coalitions = torch.cat([coalitions, coalitions.new_ones(len(coalitions), 1)], 1)
         return tuple(coalitions.index_select(1, i.flatten()).reshape(len(coalitions), *i.shape) for i in self.ids)
@@ -95,20 +83,10 @@ class Features:
         Raises:
             UsageError: a tensor has another number of rows than there are examples.
         """
-        rows = scores.shape[0]
-        for x in like:
-            if rows not in (1, x.shape[0]):
-                raise UsageError(f"layer: its value has {len(x)} rows for {rows} examples; ablation needs one row for each")
-        if self.single:
-            parts = zip(self._parted(scores.contiguous()), like, strict=True)
-            return tuple(part.reshape(*part.shape[:-1], *x.shape[1:]) for part, x in parts)
+        _check_rows(scores, like)
         if self.fixed:
             scores = torch.cat([scores, scores.new_zeros(*scores.shape[:-1], 1)], -1)
         return tuple(self._spread(scores, i, x) for i, x in zip(self.ids, like, strict=True))
-
-    def _parted(self, entries: Tensor) -> Sequence[Tensor]:
-        """Entries for features, those of each tensor's positions."""
-        return (entries,) if len(self.ids) == 1 else entries.split([i.numel() for i in self.ids], -1)
 
     @staticmethod
     def _spread(scores: Tensor, ids: Tensor, like: Tensor) -> Tensor:
@@ -121,16 +99,56 @@ class Features:
 
     def totals(self, tensors: Tensors) -> Tensor:
         """The sum over each feature's positions of tensors like the site, shape ``(batch, count)``, float64."""
-        if self.single:
-            shaped = (t.expand(-1, *i.shape[1:]) for t, i in zip(tensors, self.ids, strict=True))
-            parts = [t.reshape(t.shape[0], math.prod(t.shape[1:])).double() for t in shaped]
-            return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         batch = len(tensors[0])
         total = torch.zeros(batch, self.count + self.fixed, dtype=torch.float64, device=tensors[0].device)
         for t, i in zip(tensors, self.ids, strict=True):
             flat = batch, math.prod(t.shape[1:])
             total.scatter_add_(1, i.expand_as(t).reshape(flat), t.reshape(flat).double())
         return total[:, : self.count]
+
+
+class Positions(Features):
+    """Features each of which is one position of the site, in their order: all that others look up is there as it is."""
+
+    _point: Tensors
+    _sizes: list[int]
+
+    def __init__(self, point: Tensors) -> None:
+        """Those of a site."""
+        sizes = [math.prod(x.shape[1:]) for x in point]
+        vars(self).update(_point=point, _sizes=sizes, count=sum(sizes), fixed=False)
+
+    @cached_property
+    def ids(self) -> Tensors:  # noqa: D102 - as above
+        numbers = torch.arange(self.count).split(self._sizes)
+        return tuple(n.to(x.device).reshape(1, *x.shape[1:]) for n, x in zip(numbers, self._point, strict=True))
+
+    def present(self, coalitions: Tensor) -> Tensors:  # noqa: D102
+        rows = coalitions.shape[0]
+        pairs = zip(self._parted(coalitions), self._point, strict=True)
+        return tuple([part.reshape(rows, 1, *x.shape[1:]) for part, x in pairs])
+
+    def spread(self, scores: Tensor, like: Tensors) -> Tensors:  # noqa: D102
+        _check_rows(scores, like)
+        pairs = zip(self._parted(scores.contiguous()), like, strict=True)
+        return tuple([part.reshape(*part.shape[:-1], *x.shape[1:]) for part, x in pairs])
+
+    def totals(self, tensors: Tensors) -> Tensor:  # noqa: D102
+        shaped = (t.expand(-1, *x.shape[1:]) for t, x in zip(tensors, self._point, strict=True))
+        parts = [t.reshape(t.shape[0], size).double() for t, size in zip(shaped, self._sizes, strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _parted(self, entries: Tensor) -> Sequence[Tensor]:
+        """Entries for features, those of each tensor's positions."""
+        return (entries,) if len(self._sizes) == 1 else entries.split(self._sizes, -1)
+
+
+def _check_rows(scores: Tensor, like: Tensors) -> None:
+    for x in like:
+        if scores.shape[0] not in (1, x.shape[0]):
+            raise UsageError(
+                f"layer: its value has {len(x)} rows for {scores.shape[0]} examples; ablation needs one row for each"
+            )
 
 
 def _fitted(mask: Any, x: Tensor, position: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import count
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -64,7 +64,7 @@ class Game:
         if not problem.point[0].shape[0]:
             game.players = torch.zeros(0, dtype=torch.long)  # to no example does any feature matter
         elif isinstance(players, Features) and isinstance(replacing, tuple):
-            moved = tuple(x != b for x, b in zip(problem.point, replacing, strict=True))
+            moved = tuple([x != b for x, b in zip(problem.point, replacing, strict=True)])
             if not all(bool(m.all()) for m in moved):
                 matters = players.totals(moved).any(0)
                 game.players = None if bool(matters.all()) else torch.nonzero(matters.cpu()).flatten()
@@ -158,30 +158,29 @@ class Game:
 
     def _evaluated(self, blocks: Iterable[Tensors], total: int | None) -> Iterator[Tensor]:
         """The values of coalitions and their draws."""
-        first: list[Tensor] = []  # coalitions; those with all features and with none come first, where they are asked for
-        done = 0
+        first: list[list[bool]] = []  # coalitions; those with all features and with none come first, where they are asked for
 
         def passing() -> Iterator[Tensors]:
-            for block in blocks:
-                if not first:
-                    first.append(block[0][:2])
+            for number, block in enumerate(blocks):
+                if not number:
+                    first.extend(block[0][:2].tolist())
                 yield block
 
         for found in self.problem.values_of(passing(), self._built, total):
             values = found.long() if found.dtype is torch.bool else found  # which can be subtracted
-            self._note_ends(first[0][done:], values)
-            done += values.shape[0]
+            self._note_ends(first, values)
             self._dtype = values.dtype
             self.spent += values.shape[0]
             yield values
 
-    def _note_ends(self, coalitions: Tensor, values: Tensor) -> None:
-        """Keep the values with all features and with none, which the result reports."""
-        for place, present in enumerate(coalitions.sum(1).tolist()[: values.shape[0]]):
-            if present == coalitions.shape[1]:
+    def _note_ends(self, first: list[list[bool]], values: Tensor) -> None:
+        """Keep the values with all features and with none, which the result reports, where those are the next of the first."""
+        for place, coalition in enumerate(first[: values.shape[0]]):
+            if all(coalition):
                 self.problem.outputs.setdefault("point", values[place])
-            elif self.rows == 1 and not present:
+            elif self.rows == 1 and not any(coalition):
                 self.problem.outputs.setdefault("baseline", values[place])
+        del first[: values.shape[0]]
 
     def _built(self, described: Tensors) -> Tensors:
         """The site's value for coalitions, and for draws where there are any: shape ``(k * batch, ...)``."""
@@ -260,9 +259,13 @@ class Game:
 
     def all_but_one(self) -> Iterator[Tensor]:
         """The coalition of all features, then those that lack one, in blocks."""
-        numbers = torch.arange(self.count)
-        for run in self.blocks(self.count + 1):
-            yield numbers != torch.arange(run.start - 1, run.stop - 1)[:, None]
+        return (_lacking(self.count, run) for run in self.blocks(self.count + 1))
+
+
+@lru_cache(maxsize=8)
+def _lacking(count: int, run: range) -> Tensor:
+    """Coalitions that nobody writes into: number 0 of all features, number i of those without the one before."""
+    return torch.arange(count) != torch.arange(run.start - 1, run.stop - 1)[:, None]
 
 
 def _features(problem: Problem, given: Any) -> Players:

@@ -18,6 +18,7 @@ from attrkit.runner.census import ATOMS, Census, is_inert
 
 Objects: TypeAlias = np.ndarray[Any, np.dtype[np.object_]]
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
+Lists: TypeAlias = list["list[Any] | set[Any]"]
 _LISTS = {list, set}
 _attribute = object.__getattribute__  # what a class makes of reading its attributes may take any time
 
@@ -32,6 +33,32 @@ class _Sort(IntEnum):
     EDITABLE = 4  # by walking it
 
 
+@attrs.frozen
+class _Contents:
+    """Under which names dictionaries hold something, and the identity of each thing that they hold, one's after another's."""
+
+    names: list[tuple[Any, ...]]
+    count: int
+    identities: bytes
+
+    @classmethod
+    def of(cls, dictionaries: list[dict[Any, Any]]) -> _Contents:
+        """What is in them now."""
+        names = list(map(tuple, dictionaries))
+        count = sum(map(len, names))
+        return cls(names, count, _together(map(dict.values, dictionaries), count).tobytes())
+
+    def seen(self, dictionaries: list[dict[Any, Any]]) -> Objects | None:
+        """What they hold, where that is the same; else None."""
+        if list(map(tuple, dictionaries)) != self.names:
+            return None
+        try:
+            values = _together(map(dict.values, dictionaries), self.count)
+        except ValueError:  # another thread has just taken something out
+            return None
+        return values if values.tobytes() == self.identities else None
+
+
 @attrs.define(eq=False)
 class Glance:
     """The same objects in the same places, the same memory under the same tensors, and the same in whatever can be edited.
@@ -39,17 +66,19 @@ class Glance:
     An edit that puts an equal object in the place of another is taken for a change; a census then tells better. Nothing is
     held that could keep the model alive: when anything of it dies, whose place in memory another might take, nothing holds.
 
-    Everything is asked of all owners at once, which are modules and plain objects in them: what their attributes are called
-    and hold, one owner's after another's. ``_sorted`` are the numbers in this order of the attributes of each sort.
+    Everything is asked of all owners at once, which are modules and plain objects in them. ``_places`` are the numbers of those
+    attributes in which one looks further, the ones of a sort together, and ``_bounds`` where each sort begins among these.
     """
 
     unread: bool
     tokens: list[Any]  # of the census
     _owners: list[Any] = attrs.field(factory=list, init=False)
     _kinds: list[type] = attrs.field(factory=list, init=False)
-    _attributes: tuple[Any, ...] = attrs.field(default=(), init=False)
-    _sorted: dict[_Sort, Numbers] = attrs.field(factory=dict, init=False)
-    _within: tuple[Any, ...] = attrs.field(default=(), init=False)  # what is in tables and lists
+    _attributes: _Contents = attrs.field(default=_Contents([], 0, b""), init=False)
+    _places: Numbers = attrs.field(factory=lambda: np.zeros(0, np.intp), init=False)
+    _bounds: list[int] = attrs.field(factory=list, init=False)
+    _tables: _Contents = attrs.field(default=_Contents([], 0, b""), init=False)
+    _listed: tuple[Any, ...] = attrs.field(default=(), init=False)  # what is in lists and sets
     _walked: list[Any] = attrs.field(factory=list, init=False)
     _met: dict[int, int] = attrs.field(factory=dict, init=False)  # the modules, which are not walked again
     _tensors: list[Any] = attrs.field(factory=list, init=False)
@@ -82,9 +111,13 @@ class Glance:
                     met.add(id(value))
                     owners.append(value)
         self._owners, self._kinds = list(map(self._weak, owners)), list(map(type, owners))
-        self._sorted = {sort: np.flatnonzero(np.array(sorts) == sort) for sort in _Sort}
-        self._attributes, values = _seen(owners)
-        self._within, self._walked = self._inside(values), self._walk(values)
+        dictionaries = _fields(owners)
+        self._attributes = _Contents.of(dictionaries)
+        numbered = [np.flatnonzero(np.array(sorts) == sort) for sort in _Sort if sort is not _Sort.TOLD]
+        self._places, self._bounds = np.concatenate(numbered), np.cumsum(list(map(len, numbered)))[:-1].tolist()
+        values = _together(map(dict.values, dictionaries), self._attributes.count)
+        _, tables, lists, editable = self._further(values)
+        self._tables, self._listed, self._walked = _Contents.of(tables), _held(lists), self._walk(editable)
 
     def _sort(self, value: Any) -> _Sort:
         """Decide how an attribute is looked at, and see to it that no other object takes its place in memory unnoticed."""
@@ -121,40 +154,38 @@ class Glance:
         owners = [ref() for ref in self._owners]
         if list(map(type, owners)) != self._kinds:
             return False
-        attributes, values = _seen(owners)
-        if attributes != self._attributes or any(self._of(_Sort.EMPTY, values)) or self._inside(values) != self._within:
+        values = self._attributes.seen(_fields(owners))
+        if values is None:
             return False
-        return _memory([ref() for ref in self._tensors]) == self._memory and self._walk(values) == self._walked
+        empty, tables, lists, editable = self._further(values)
+        if any(empty) or self._tables.seen(tables) is None or (lists and _held(lists) != self._listed):
+            return False
+        return _memory([ref() for ref in self._tensors]) == self._memory and self._walk(editable) == self._walked
 
-    def _of(self, sort: _Sort, values: Objects) -> list[Any]:
-        found: list[Any] = values[self._sorted[sort]].tolist()
-        return found
+    def _further(self, values: Objects) -> tuple[list[Any], list[dict[Any, Any]], Lists, list[Any]]:
+        """The attributes in which one looks further: those that were empty, tables, lists, and what is walked."""
+        found: list[Any] = values[self._places].tolist()
+        tables, lists, editable = self._bounds
+        return found[:tables], found[tables:lists], found[lists:editable], found[editable:]
 
-    def _inside(self, values: Objects) -> tuple[Any, ...]:
-        """What is in tables and lists."""
-        tables = [t for t in self._of(_Sort.TABLE, values) if type(t) is dict]
-        lists = [e for e in self._of(_Sort.LIST, values) if type(e) in _LISTS]
-        return _contents(tables)[0], list(map(type, lists)), list(map(len, lists)), _together(lists).tobytes()
-
-    def _walk(self, values: Objects) -> list[Any]:
-        editable = self._of(_Sort.EDITABLE, values)
+    def _walk(self, editable: list[Any]) -> list[Any]:
         return Census(editable, dict(self._met)).tokens if editable else []
 
 
-def _together(containers: Iterable[Iterable[Any]]) -> Objects:
-    """What is in all of them as an array, whose bytes are the addresses in memory: the identities of all at once."""
-    return np.fromiter(chain.from_iterable(containers), dtype=object)
+def _fields(owners: list[Any]) -> list[dict[str, Any]]:
+    """The dictionaries of attributes."""
+    return list(map(_attribute, owners, repeat("__dict__")))
 
 
-def _contents(dictionaries: list[dict[Any, Any]]) -> tuple[tuple[Any, ...], Objects]:
-    """How much each dictionary holds, under which names, and the identity of that; and that itself."""
-    values = _together(map(dict.values, dictionaries))
-    return (list(map(len, dictionaries)), list(chain.from_iterable(dictionaries)), values.tobytes()), values
+def _together(containers: Iterable[Iterable[Any]], count: int) -> Objects:
+    """What is in all of them, so many things, as an array, whose bytes are the addresses in memory: all identities at once."""
+    return np.fromiter(chain.from_iterable(containers), dtype=object, count=count)
 
 
-def _seen(owners: list[Any]) -> tuple[tuple[Any, ...], Objects]:
-    """The contents of the attributes of all owners."""
-    return _contents(list(map(_attribute, owners, repeat("__dict__"))))
+def _held(lists: Lists) -> tuple[list[int], bytes]:
+    """How many things lists and sets hold, and the identity of each."""
+    sizes = list(map(len, lists))
+    return sizes, _together(lists, sum(sizes)).tobytes()
 
 
 def _memory(tensors: list[Tensor]) -> tuple[Any, ...]:

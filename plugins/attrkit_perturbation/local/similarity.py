@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-import attrs
 import torch
 from torch import Tensor
 
@@ -75,7 +74,7 @@ def _from_totals(game: Game, coalitions: Tensor, kernel: Kernel) -> tuple[Tensor
     features, replaced = game.features, game.replacing
     assert isinstance(features, Features)  # for the type checker
     assert isinstance(replaced, tuple)
-    every = attrs.evolve(features, count=features.count + features.fixed, fixed=False)  # what is never replaced is one more
+    every = Features(features.ids, features.count + 1) if features.fixed else features  # what is never replaced is one more
     present = coalitions.double()
     if features.fixed:
         present = torch.cat([present, present.new_ones(*present.shape[:-1], 1)], -1)
