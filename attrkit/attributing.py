@@ -287,8 +287,7 @@ def _check(spec: MethodSpec, request: Request) -> None:
         raise UsageTypeError(f"seed must be an integer, got {request.seed!r}")
     if type(request.first) is not int or request.first < 0:
         raise UsageError(f"first_example must be an integer of at least 0, the number of the first row, got {request.first!r}")
-    named = [layer if isinstance(layer, str) else id(layer) for layer in request.layers]
-    if len(set(named)) != len(named):
+    if len({layer if isinstance(layer, str) else id(layer) for layer in request.layers}) != len(request.layers):
         raise UsageError("layer: one of the layers is named twice; name each once")
     _check_grad_options(request.grad_options)
     for name, tensor in zip(request.arguments.names, request.arguments.tensors, strict=True):
@@ -303,6 +302,8 @@ def _grad_options() -> frozenset[str]:
 
 
 def _check_grad_options(given: Any) -> None:
+    if given == {}:
+        return
     known = _grad_options()
     if not isinstance(given, Mapping) or given.keys() - known:
         raise UsageTypeError(
@@ -347,21 +348,21 @@ def _aimed(spec: MethodSpec, problem: Problem, request: Request) -> Problem:
 
 def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     site = problem.point if spec.lands == "site" else problem.inputs
-    fits = isinstance(values, tuple) and len(values) == len(site) and all(isinstance(v, Tensor) for v in values)
     several = problem.every and problem.target.index is None and problem.target.rows is None
-    outputs = None if several else 0
-    wanted = ", ".join(str(tuple(x.shape)) for x in site)
     if spec.lands == "features":
         fits = isinstance(values, tuple) and len(values) == 1 and isinstance(values[0], Tensor) and values[0].dim() == 2
-        site, wanted = values if fits else (), "(rows, features)"
-    if not fits or not all(_broadcasts(v, x, outputs) for v, x in zip(values, site, strict=True)):
+        site = values if fits else ()
+    else:
+        fits = _fits(values, site, None if several else 0)
+    if not fits:
+        wanted = "(rows, features)" if spec.lands == "features" else ", ".join(str(tuple(x.shape)) for x in site)
         got = (
             [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in values]
             if isinstance(values, tuple)
             else values
         )
         raise AttrkitError(f"method {spec.name!r} must return a tuple of tensors shaped {wanted}, it returned {got}")
-    found: Tensors = tuple(v.detach() for v in values)
+    found: Tensors = tuple([v.detach() if v.requires_grad else v for v in values])
     # one reading; the sum of finite numbers may be too large, so look again
     if not all(isfinite(v.sum().item()) for v in found):
         bad = sum(int((~v.isfinite()).sum()) for v in found)
@@ -372,13 +373,18 @@ def _checked(spec: MethodSpec, problem: Problem, values: Any) -> Tensors:
     return tuple(v.to(x.dtype) if x.is_floating_point() else v for v, x in zip(found, site, strict=True))
 
 
-def _broadcasts(value: Tensor, site: Tensor, outputs: int | None) -> bool:
-    """Whether a value has the site's shape, apart from dimensions that it summed up and kept as one.
+def _fits(values: Any, site: Tensors, outputs: int | None) -> bool:
+    """Whether values are tensors of the site's shapes, apart from dimensions that were summed up and kept as one.
 
-    After the batch it has as many dimensions more as there are of ``outputs``; None for any number.
+    After the batch they have as many dimensions more as there are of ``outputs``; None for any number.
     """
-    more = value.dim() - site.dim()
-    if more < 0 or outputs not in (None, more):
+    if not isinstance(values, tuple) or len(values) != len(site):
         return False
-    shape = (*value.shape[:1], *value.shape[1 + more :])
-    return all(have in (1, size) for have, size in zip(shape, site.shape, strict=True))
+    for value, x in zip(values, site, strict=True):
+        more = value.dim() - x.dim() if isinstance(value, Tensor) else -1
+        if more < 0 or outputs not in (None, more):
+            return False
+        shape = (*value.shape[:1], *value.shape[1 + more :])
+        if shape != x.shape and any(have not in (1, size) for have, size in zip(shape, x.shape, strict=True)):
+            return False
+    return True

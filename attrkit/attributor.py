@@ -110,7 +110,7 @@ class Attributor(Attribution):
 
         ``further`` are the wrapper's options, and its seed.
         """
-        own = {k: v for k, v in kwargs.items() if not self.form.keywords or k in self._signature.names}
+        own = {k: v for k, v in kwargs.items() if k in self._signature.names} if self.form.keywords else kwargs
         given = self._signature.bound(f"{type(self).__name__}.attribute", args, own)
         if self.form.keywords:
             given[self.form.keywords] = {k: v for k, v in kwargs.items() if k not in own}

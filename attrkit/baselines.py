@@ -55,7 +55,7 @@ def _matched(part: Any, x: Tensor, what: str, label: str) -> Tensor:
         raise UsageTypeError(f"{label} must be a number or a tensor, got {type(part).__name__}")
     if part.shape == x.shape or part.shape == (1, *x.shape[1:]):
         _check_held(part, x, label)
-        return part.to(x).expand_as(x)
+        return part.detach().to(x).expand_as(x)
     raise UsageError(
         f"{label} has shape {tuple(part.shape)}, but {what} has shape {tuple(x.shape)}; give that shape, one example of it "
         f"({(1, *x.shape[1:])}), or a number"
@@ -106,4 +106,4 @@ def distribution(given: Any, inputs: Tensors, label: str = "baselines") -> Tenso
     if len({len(part) for part in parts}) != 1:
         counts = [len(part) for part in parts]
         raise UsageError(f"{label} has {counts} rows; the rows of one draw belong together, give as many for each input")
-    return tuple(part.to(x) for part, x in zip(parts, inputs, strict=True))
+    return tuple(part.detach().to(x) for part, x in zip(parts, inputs, strict=True))

@@ -249,6 +249,6 @@ def _attributing(spec: Declared, signature: inspect.Signature, *, later: bool = 
 
     @functools.wraps(attribute)
     def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return attribute(self, *args, **kwargs)
+        return self._attribute(*args, **kwargs)
 
     return outer  # callers of the established API reach through ``attribute.__wrapped__``

@@ -112,6 +112,8 @@ def find_layers(
         UsageTypeError: one is neither a path nor a module, nor a call of one.
     """
     layers = tuple(layers)
+    if not layers:
+        return ()
     modules = (layer.layer if isinstance(layer, Call) else layer for layer in layers)
     names = _names(root, {id(module) for module in modules if isinstance(module, nn.Module)})
     return tuple(_found(root, names, layer, io) for layer in layers)

@@ -101,7 +101,7 @@ class Problem:
     @cached_property
     def point(self) -> Tensors:
         """The value at the site, for the inputs."""
-        return next(self.sites([self.inputs]))
+        return next(self.sites([self.inputs])) if self.layers else self.inputs
 
     @cached_property
     def baseline(self) -> Tensors:
@@ -110,6 +110,8 @@ class Problem:
         Raises:
             UsageError: the baseline has another number of tensors, or another shape, than the site.
         """
+        if not self.layers:
+            return self.start
         if self.site_baseline is not None:
             return matched(self.site_baseline, self.point, "the layer's value")
         if "point" in vars(self):

@@ -23,7 +23,7 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
     Raises:
         UsageTypeError: they are none of these, or hold no tensor.
     """
-    if isinstance(inputs, Mapping):
+    if not isinstance(inputs, Tensor | tuple) and isinstance(inputs, Mapping):
         given = {k: v for k, v in inputs.items() if isinstance(v, Tensor) and "mask" not in k}
         attributed = {k: v for k, v in given.items() if v.is_floating_point()} or given
         if not attributed:
@@ -47,7 +47,7 @@ def arguments_of(model: Any, inputs: Any, extra: Any = ()) -> Arguments:
 
 def _detached(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The same values, of which no graph of the caller's is continued."""
-    return tuple(t.detach() if t.requires_grad else t for t in tensors)
+    return tuple([t.detach() if t.requires_grad else t for t in tensors])
 
 
 def _extra(extra: Any) -> tuple[Any, ...]:

@@ -43,7 +43,7 @@ def output_tensor(output: Any) -> Tensor:
 
 def _is_index(value: Any) -> bool:
     """Whether a value is an integer, also one of numpy's."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def _rows(target: Any) -> Tensor | None:

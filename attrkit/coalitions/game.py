@@ -163,7 +163,7 @@ class Game:
         def passing() -> Iterator[Tensors]:
             for number, block in enumerate(blocks):
                 if not number:
-                    first.extend(block[0][:2].tolist())
+                    first.extend(block[0][:2].numpy().tolist())
                 yield block
 
         for found in self.problem.values_of(passing(), self._built, total):
@@ -185,10 +185,6 @@ class Game:
     def _built(self, described: Tensors) -> Tensors:
         """The site's value for coalitions, and for draws where there are any: shape ``(k * batch, ...)``."""
         coalitions, *draws = described
-        with torch.no_grad():
-            return self._replaced(coalitions, draws)
-
-    def _replaced(self, coalitions: Tensor, draws: list[Tensor]) -> Tensors:
         if self.players is not None:
             every = coalitions.new_ones(len(coalitions), self.features.count)
             every[:, self.players] = coalitions
@@ -197,11 +193,12 @@ class Game:
         present = self.features.present(coalitions.to(point[0].device))
         replaced = self.replacing if isinstance(self.replacing, tuple) else self._drawn(*draws)
         triples = zip(present, point, replaced, strict=True)
-        return tuple(selected(p, x, b.to(x)).flatten(0, 1) for p, x, b in triples)
+        return tuple([selected(p, x, b.to(x)).flatten(0, 1) for p, x, b in triples])
 
     def _drawn(self, numbers: Tensor) -> Tensors:
         assert not isinstance(self.replacing, tuple)  # for the type checker
-        found = self.replacing(numbers)
+        with torch.no_grad():
+            found = self.replacing(numbers)
         for t, x in zip(found, self.problem.point, strict=True):
             if t.shape[:1] != numbers.shape or t.shape[1] not in (1, len(x)) or t.shape[2:] != x.shape[1:]:
                 raise AttrkitError(
@@ -303,7 +300,7 @@ def _fitting(replaced: Any, x: Tensor) -> Tensor:
     if not isinstance(replaced, Tensor) or torch.broadcast_shapes(replaced.shape, x.shape) != x.shape:
         got = tuple(replaced.shape) if isinstance(replaced, Tensor) else type(replaced).__name__
         raise AttrkitError(f"replacement: it must return a tensor that broadcasts to {tuple(x.shape)}, it returned {got}")
-    return replaced.to(x).expand_as(x)
+    return replaced.detach().to(x).expand_as(x)
 
 
 def _means(values: Iterator[Tensor], rows: int) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from attrkit.problem import Problem
 from attrkit.protocols import Tensors
 from attrkit.runner.compiling import filled
 from attrkit.runner.isolation import Forward
+from attrkit.runner.learnt import Learnt
 from attrkit.runner.memory import ran_out
 from attrkit.runner.packing import Outcome
 from attrkit.runner.taps import EnoughError, Tap, stop_after
@@ -50,6 +51,16 @@ class Calls:
     rows: set[int] = attrs.field(factory=set, init=False)  # how many rows passes had
     _warned: set[str] = attrs.field(factory=set, init=False)
     _taken: threading.local = attrs.field(factory=threading.local, init=False)
+
+    @property
+    def learnt(self) -> Learnt:
+        """What is known of the model, of which all forwards are replicas."""
+        return self._first.learnt
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
+        return self._first.training
 
     @property
     def forward(self) -> Forward:
@@ -96,8 +107,7 @@ class Calls:
         args, kwargs = problem.arguments.call(inputs, copies, part)
         rows = copies * (part.stop - part.start)
         self.rows.add(rows)
-        forward, shapes = self.forward, self.about(problem)
-        learnt = forward.learnt
+        forward, learnt, shapes = self.forward, self._first.learnt, self.about(problem)
         if (wanted := list(stop)) and all(self._runs_once(problem, tap.layer) for tap in wanted):
             stop_after(wanted)
         try:
@@ -133,16 +143,16 @@ class Calls:
     def about(self, problem: Problem) -> Any:
         """What passes are alike: all of the arguments that they may depend on, save the values of what moves."""
         shapes = problem.arguments.likeness
-        return (shapes, problem.arguments.digest) if shapes in self.forward.learnt.further else shapes
+        return (shapes, problem.arguments.digest) if shapes in self._first.learnt.further else shapes
 
     def apart(self, problem: Problem) -> bool:
         """Whether what is known of the model forbids that points share a pass."""
-        learnt = self.forward.learnt
-        return self.forward.training or (not learnt.lockstep and learnt.decides.get(self.about(problem), False))
+        learnt = self._first.learnt
+        return self._first.training or (not learnt.lockstep and learnt.decides.get(self.about(problem), False))
 
     def _runs_once(self, problem: Problem, layer: ModuleLayer) -> bool:
         """Whether nothing of interest happens at a layer after its next call: in every whole pass there was only one."""
-        learnt, shapes = self.forward.learnt, self.about(problem)
+        learnt, shapes = self._first.learnt, self.about(problem)
         known = learnt.calls.get((layer.key, shapes)) == {1} and not learnt.decides.get(shapes, True)
         return (layer.call is not None or known) and not learnt.lockstep
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+T = TypeVar("T")
 _ALWAYS = frozenset({
     "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "normal", "bernoulli", "binomial",
     "poisson", "multinomial", "normal_", "uniform_", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_",
@@ -69,7 +69,7 @@ class Chance:
             if not waiting:
                 return call(*args, **kwargs)
             waiting.clear()
-            before, drawing = [] if _others() else list(_elsewhere()), _Drawing()
+            before, drawing = [] if _others() else _elsewhere(), _Drawing()
             try:
                 with drawing:
                     return call(*args, **kwargs)
@@ -79,21 +79,19 @@ class Chance:
 
         return watched
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Put the global generators back where a forward pass in this block drew from them.
+    def kept(self, run: Callable[[], T]) -> T:
+        """What ``run`` returns; the global generators are put back where a forward pass in it drew from them.
 
         While other threads run, what moved a generator may be one of them, whose stream must go on. Then that is done only for
         a model that was seen to draw, by functions of torch.
         """
         others = _others()
         if others and self.drawn is False and not self.elsewhere:
-            yield
-            return
-        before = list(_torchs())
-        beside = [] if self.elsewhere is False else list(_elsewhere())
+            return run()
+        before = _torchs()
+        beside = [] if self.elsewhere is False else _elsewhere()
         try:
-            yield
+            return run()
         finally:
             if self.drawn or not (others or _others()):
                 moved = list(filter(_State.moved, before))
@@ -108,9 +106,9 @@ class Chance:
 class _State:
     """What a generator was, and how to ask for that and set it."""
 
+    was: Any
     get: Callable[[], Any]
     put: Callable[[Any], Any]
-    was: Any = attrs.field(init=False, default=attrs.Factory(lambda self: self.get(), takes_self=True))
 
     def moved(self) -> bool:
         """Whether it is another one now."""
@@ -125,15 +123,18 @@ def _others() -> bool:
     return threading.active_count() > 1
 
 
-def _torchs() -> Iterator[_State]:
-    yield _State(torch.default_generator.get_state, torch.default_generator.set_state)
+def _torchs() -> list[_State]:
+    generator = torch.default_generator
+    found = [_State(generator.get_state(), generator.get_state, generator.set_state)]
     for device in range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ():
-        yield _State(partial(torch.cuda.get_rng_state, device), partial(torch.cuda.set_rng_state, device=device))
+        get = partial(torch.cuda.get_rng_state, device)
+        found.append(_State(get(), get, partial(torch.cuda.set_rng_state, device=device)))
+    return found
 
 
-def _elsewhere() -> Iterator[_State]:
-    yield _State(random.getstate, random.setstate)
-    yield _State(partial(np.random.get_state, legacy=False), np.random.set_state)
+def _elsewhere() -> list[_State]:
+    get = partial(np.random.get_state, legacy=False)
+    return [_State(random.getstate(), random.getstate, random.setstate), _State(get(), get, np.random.set_state)]
 
 
 def _same(a: Any, b: Any) -> bool:

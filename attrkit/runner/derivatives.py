@@ -57,7 +57,7 @@ def differentiated(calls: Calls, problem: Problem, value: Tensor, at: Tensors, n
         )
     if value.dim() > 1:
         site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
-        found = columns(value, at, calls.forward.learnt, site)
+        found = columns(value, at, calls.learnt, site)
         if not all(g.sum().item() or bool(g.any()) for g in found):  # there may be some on which nothing depends
             _filled(calls, problem, at, torch.autograd.grad(value.sum(), at, allow_unused=True))
         return found

@@ -75,6 +75,8 @@ def replicated(model: Any) -> tuple[torch.device, ...]:
 
 def _rebound(model: Any, root: nn.Module, twin: nn.Module) -> Callable[..., Any]:
     """``model`` with ``twin`` in place of ``root``."""
+    if model is root:
+        return twin
     model = unwrapped(model)
     if isinstance(model, partial):
         return partial(_rebound(model.func, root, twin), *model.args, **model.keywords)
@@ -115,41 +117,42 @@ def isolated(model: Any, compute: Callable[[Forward], T], devices: Sequence[torc
     Raises:
         UsageError: the model cannot be moved to one of the devices, or run on several at once.
     """
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(mode=False):
+            return isolated(model, compute, devices)
     root = root_of(model)
-    with torch.inference_mode(mode=False) if torch.is_inference_mode_enabled() else nullcontext():
-        lease, refusal = None, "it is a function, of which no copy can be made"
+    lease, refusal = None, "it is a function, of which no copy can be made"
+    try:
+        lease = Lease.take(root, devices[0] if devices else None) if root is not None else None
+    except CopyRefusedError as refused:
+        refusal = str(refused)
+    kind = in_training(root) if lease is None else lease.pool.in_training
+    if training := bool(kind):
+        warn_of_training(kind)
+    if lease is not None and root is not None:
+        replicas = _Replicas(model, root, training, [lease])
         try:
-            lease = Lease.take(root, devices[0] if devices else None) if root is not None else None
-        except CopyRefusedError as refused:
+            result = lease.pool.chance.kept(lambda: compute(replicas.forward(devices)))
+        except (_LedBackError, CopyRefusedError) as refused:
             refusal = str(refused)
-        kind = in_training(root) if lease is None else lease.pool.in_training
-        if training := bool(kind):
-            warn_of_training(kind)
-        if lease is not None and root is not None:
-            replicas = _Replicas(model, root, training, [lease])
-            try:
-                with lease.pool.chance.kept():
-                    result = compute(replicas.forward(devices))
-            except (_LedBackError, CopyRefusedError) as refused:
-                refusal = str(refused)
-                lease.refuse(refusal)
-            else:
-                replicas.give_back()
-                return result
-            finally:
-                replicas.spares.let_go()
-        if devices:
-            warn(f"device: the model runs where it is, one pass at a time, because it cannot be copied: {refusal}")
-        chance = Chance()
-        with _guarded(root) as guard, chance.kept():
-            learnt = _learnt_of(model)
-            learnt.lockstep = root is not None and sharded(root)
-            forward = Forward(chance.watching(unwrapped(model)), root, guard, training, learnt, entered=guard.entered)
-            forward.spares.free.append(forward)
-            try:
-                return compute(forward)
-            finally:
-                forward.spares.let_go()
+            lease.refuse(refusal)
+        else:
+            replicas.give_back()
+            return result
+        finally:
+            replicas.spares.let_go()
+    if devices:
+        warn(f"device: the model runs where it is, one pass at a time, because it cannot be copied: {refusal}")
+    chance = Chance()
+    with _guarded(root) as guard:
+        learnt = _learnt_of(model)
+        learnt.lockstep = root is not None and sharded(root)
+        forward = Forward(chance.watching(unwrapped(model)), root, guard, training, learnt, entered=guard.entered)
+        forward.spares.free.append(forward)
+        try:
+            return chance.kept(lambda: compute(forward))
+        finally:
+            forward.spares.let_go()
 
 
 @attrs.define
@@ -164,9 +167,10 @@ class _Replicas:
 
     def forward(self, devices: Sequence[torch.device]) -> Forward:
         """The first, with the others as its spares."""
-        self.leases += (Lease.take(self.root, device) for device in devices[1:])
-        pairs = zip(self.leases, devices or (None,), strict=True)
-        self.spares.free += [self._forward(lease, device) for lease, device in pairs][::-1]
+        for device in devices[1:]:
+            self.leases.append(Lease.take(self.root, device))
+        for lease, where in zip(self.leases, devices or (None,), strict=True):
+            self.spares.free.insert(0, self._forward(lease, where))
         self.spares.more = partial(self._another, devices[0] if devices else None)
         first = self.spares.free[-1]
         if (chance := self.leases[0].pool.chance).drawn is None:

@@ -62,12 +62,17 @@ class Passes(Calls):
     @where_it_computes
     def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, fresh: bool = False) -> Outcome:
         """The objective at ``copies`` values of the site, for a part of the batch; the model may write into ``fresh`` ones."""
+        if not (problem.layers or problem.neuron or problem.through or problem.objectives):
+            with torch.no_grad():
+                inputs = tensors if fresh else tuple(t.clone() for t in tensors)
+                output = self.call(problem, inputs, copies, part, bare=True)
+                return Outcome(self._objective(problem, output, [], copies, part))
         with torch.no_grad(), ExitStack() as stack:
             inputs = self._replacing(problem, tensors, copies, part, stack)[1] if problem.layers else tensors
             neurons = self._neurons(problem, stack)
-            inputs = inputs if fresh and not problem.layers else tuple(t.clone() for t in inputs)
             stop = () if problem.through else neurons
-            output = self.call(problem, inputs, copies, part, neurons, stop, bare=not (problem.layers or neurons))
+            bare = not (problem.layers or neurons)
+            output = self.call(problem, tuple(t.clone() for t in inputs), copies, part, neurons, stop, bare=bare)
             return Outcome(self._objective(problem, output, neurons, copies, part))
 
     @where_it_computes
@@ -100,7 +105,7 @@ class Passes(Calls):
         if rules.binding.carries != "multiplier":
             return self._governed(problem, tensors, copies, part, rules, ())
         tensors, references = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
-        if not self.forward.training and _one_row_will_do(problem, references):
+        if not self.training and _one_row_will_do(problem, references):
             one = problem.taken(torch.zeros(1, dtype=torch.long), tuple(r[:1] for r in references))
             beside = self._recorded(one, one.inputs, 1, slice(0, 1), rules, one_row=True)
             if all(len(t) == 1 for t in beside):
@@ -190,7 +195,7 @@ class Passes(Calls):
         with torch.enable_grad(), ExitStack() as stack, forward_ad.dual_level():
             pairs = zip(problem.arguments.names, points, directions, strict=True)
             inputs = tuple(forward_ad.make_dual(input_leaf(name, x).detach().clone(), d) for name, x, d in pairs)
-            calls = self.forward.learnt.calls
+            calls = self.learnt.calls
             taps = [
                 Tap(layer, leaves=True, tangents=[], expected=max(calls.get((layer.key, self.about(problem)), {1})))
                 for layer in problem.layers

@@ -19,7 +19,8 @@ from attrkit.problem import Inner, Objective, Problem
 from attrkit.propagation import Rewriter, Row, bound
 from attrkit.protocols import Contribute, Tensors
 from attrkit.runner.derivatives import check_floating
-from attrkit.runner.packing import Evaluate, Outcome, Packing
+from attrkit.runner.memory import ran_out
+from attrkit.runner.packing import Evaluate, Outcome, Packing, UnpackableError
 from attrkit.runner.path import interpolated, weighted
 from attrkit.runner.queues import Block, Blocks, Listed
 from attrkit.runner.sharing import Sharing, UnsharedError
@@ -69,10 +70,34 @@ class Runner(Streams):
         """The objective at points that are built from rows of tensors as their turn comes, those of a pass together."""
         self._check_moved(problem)
         ways = self._value_ways(problem, fresh=True)
+        if total is not None and (way := self.at_once(problem, "value", ways, total)) is not None:
+            blocks = list(blocks)
+            if (value := self._at_once(problem, blocks, build, way)) is not None:
+                yield value
+                return
         packing: Packing[Tensors] = self.packing(problem, "value", ways, lambda group: build(cast("Block", group).tensors))
         for group, pack in self.shown(self.packs(packing, Blocks(blocks), "value"), total):
             value, count = pack.value, len(group)
             yield value.reshape(count, value.shape[0] // count, *value.shape[1:])
+
+    def _at_once(
+        self, problem: Problem, blocks: Sequence[Tensors], build: Callable[[Tensors], Tensors], way: Evaluate
+    ) -> Tensor | None:
+        """The objective at points that are built from all blocks; None where the pass did not bear that."""
+        rows = blocks[0] if len(blocks) == 1 else tuple(map(torch.cat, zip(*blocks, strict=True)))
+        count, n = rows[0].shape[0], len(problem.arguments)
+        try:
+            value = way(build(rows), count, slice(0, n)).value
+        except UnpackableError:
+            return None
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            return None
+        if value.shape[0] != count * n:
+            return None
+        self.counts["forward"] += count * n
+        return value.reshape(count, n, *value.shape[1:])
 
     def _value_ways(self, problem: Problem, *, fresh: bool = False) -> list[Evaluate]:
         """The ways to the objective for several points; ``fresh`` ones may be written into."""

@@ -93,6 +93,10 @@ class Sizing:
             return _UNOBSERVED
         return self._observing(rows, more=more)
 
+    def knows(self, rows: int) -> bool:
+        """Whether a call of so many rows is one pass, from which there is nothing to learn."""
+        return rows <= self.rows and (self.settled or rows <= max(self._start, self._known))
+
     @contextmanager
     def _observing(self, rows: int, *, more: bool) -> Iterator[None]:
         if not self._ceiling:

@@ -14,6 +14,7 @@ import torch
 from attrkit.protocols import Result, Work
 
 Item = TypeVar("Item")
+_changed = threading.Condition()  # told when something becomes free; one for all, as it is made where a call has threads only
 
 
 @attrs.define(eq=False)
@@ -22,7 +23,6 @@ class Spares(Generic[Item]):
 
     free: list[Item]
     more: Callable[[], Item] | None = None
-    _changed: threading.Condition = attrs.field(factory=threading.Condition, init=False)
 
     @contextmanager
     def taken(self) -> Iterator[Item]:
@@ -31,9 +31,9 @@ class Spares(Generic[Item]):
         try:
             yield item
         finally:
-            with self._changed:
+            with _changed:
                 self.free.append(item)
-                self._changed.notify()
+                _changed.notify_all()
 
     def let_go(self) -> None:
         """Hold nothing any more: what is held refers to this, and would stay in memory until the garbage collector runs."""
@@ -41,11 +41,14 @@ class Spares(Generic[Item]):
         self.more = None
 
     def _next(self) -> Item:
-        with self._changed:
-            if self.more is not None and not self.free:
-                return self.more()
-            self._changed.wait_for(lambda: self.free)
-            return self.free.pop()
+        with _changed:
+            if self.more is None:
+                _changed.wait_for(lambda: self.free)
+            if self.free:
+                return self.free.pop()
+            more = self.more
+        assert more is not None  # for the type checker
+        return more()
 
 
 @attrs.frozen

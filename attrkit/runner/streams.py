@@ -75,17 +75,15 @@ class Streams:
         """How points share passes of a kind, ``join`` making one batch of several."""
         n, habit = len(problem.arguments), self._habit(problem, kind)
         bound = self.rows if kind in PASSES else bound
-        forward = self.passes.forward
-        lockstep = forward.learnt.lockstep
+        lockstep = self.passes.learnt.lockstep
         if bound is None and lockstep:
             bound = max(1, n)
         if kind in PASSES:
             bound = self.passes.compiled or bound
         sizing = habit.sizing if bound is None else habit.sizing.bounded(bound)
         apart = partial(self.passes.apart, problem)
-        return Packing(
-            n, tuple(ways), join, sizing, habit, apart, forward.training, not lockstep, self._uncounted, self.passes.ran_short
-        )
+        whole, short = self.passes.training, self.passes.ran_short
+        return Packing(n, tuple(ways), join, sizing, habit, apart, whole, not lockstep, self._uncounted, short)
 
     def packs(self, packing: Packing[Point], points: Queue[Point], kind: str) -> Iterator[Pack[Point]]:
         """Points that shared a pass, and their outcomes, in order and counted.
@@ -95,7 +93,7 @@ class Streams:
         """
         if kind not in PASSES:
             return packing.packs(points, Serial())
-        alone = self.passes.within or self.passes.forward.training or isinstance(self.executor, Serial)
+        alone = self.passes.within or self.passes.training or isinstance(self.executor, Serial)
         if alone and self.passes.forward.device is None:  # nobody else uses the first forward, which need not be taken
             return self._counted(packing.packs(points, Serial()), kind, packing.n)
         surroundings = None if alone else Surroundings.here()
@@ -108,6 +106,17 @@ class Streams:
             return taken if surroundings is None else surroundings.carried(taken)
 
         return self._counted(packing.packs(points, Serial() if alone else self.executor, around), kind, packing.n)
+
+    def at_once(self, problem: Problem, kind: str, ways: Sequence[Evaluate], points: int) -> Evaluate | None:
+        """The way to so many points in one pass, where that has been found good and is all that is to be done."""
+        passes, rows = self.passes, len(problem.arguments) * points
+        alone = self.progress or not isinstance(self.executor, Serial) or passes.compiled or passes.learnt.lockstep
+        if alone or passes.forward.device is not None or (self.rows is not None and rows > self.rows):
+            return None
+        habit = self._habit(problem, kind)
+        if habit.way is None or habit.way == len(ways) or not habit.sizing.knows(rows) or passes.apart(problem):
+            return None
+        return ways[habit.way]
 
     def shown(self, packs: Iterator[Pack[Point]], total: int | None, progress: str = "") -> Iterator[Pack[Point]]:
         """The same, behind a progress bar where one is wanted."""
@@ -133,14 +142,15 @@ class Streams:
 
     def _habit(self, problem: Problem, kind: str) -> Habit:
         """What was learnt of passes like these: their size by shape, how they are shared by what they are for too."""
-        forward, tensors = self.passes.forward, problem.inputs
-        learnt = forward.learnt
-        site = tuple((layer.key, layer.io, layer.call) for layer in problem.layers)
-        about = (kind, site, self.replicas, forward.device, tuple((t.shape, t.dtype, t.device) for t in tensors))
+        learnt, device, tensors = self.passes.learnt, self.passes.forward.device, problem.inputs
+        site = tuple([(layer.key, layer.io, layer.call) for layer in problem.layers])
+        about = (kind, site, self.replicas, device, tuple([(t.shape, t.dtype, t.device) for t in tensors]))
+        objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
+        aims = frozenset([key for objective in objectives for key in objective.aims()])
+        key = about, self.passes.about(problem), aims
+        if (habit := learnt.habits.get(key)) is not None:
+            return habit
         first = -(-len(problem.arguments) // self.replicas)  # so that there is something for each
         if (sizing := learnt.sizes.get(about)) is None:
-            sizing = learnt.sizes.setdefault(about, Sizing(first, None, forward.device or tensors[0].device))
-        objectives = problem.objectives or (Objective(problem.target, problem.neuron or problem.through),)
-        aims = frozenset(key for objective in objectives for key in objective.aims())
-        key = about, self.passes.about(problem), aims
-        return learnt.habits.get(key) or learnt.habits.setdefault(key, Habit(sizing))
+            sizing = learnt.sizes.setdefault(about, Sizing(first, None, device or tensors[0].device))
+        return learnt.habits.setdefault(key, Habit(sizing))
