@@ -49,7 +49,7 @@ class Arguments:
     @cached_property
     def likeness(self) -> Any:
         """All that a forward pass may depend on, save the values of tensors and the size of the batch."""
-        return tuple([(t.shape[1:], t.dtype) for t in self.tensors]), self.kind
+        return tuple([(t.shape[1:], t.dtype) for t in self.tensors]), self.kind if self.extra or self.fixed else ()
 
     def call(self, tensors: Tensors, copies: int, part: slice) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments for copies of a part of the batch, ``tensors`` in place of the attributed ones."""

@@ -184,13 +184,13 @@ class FeatureAblation(PerturbationAttribution):
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
-    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = None, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...
 
 class FeaturePermutation(FeatureAblation):
     """Drop of the objective when the values of each feature are permuted within the batch, the others left as they are."""
 
     def __init__(self, forward_func: Callable[..., Any], perm_func: Any = None) -> None: ...
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, n_repeats: int = 1, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = None, show_progress: bool = False, *, n_repeats: int = 1, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class GradientShap(GradientAttribution):
     """Average of input_baseline_x_gradient over noisy copies of the inputs, each with a baseline of its own."""
@@ -247,7 +247,7 @@ class KernelShap(Lime):
     """Shapley values as accurate as a number of evaluations of the model allows, with standard errors."""
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
-    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int | Literal['auto'] = 25, perturbations_per_eval: int | None = 1, return_input_shape: Any = True, show_progress: bool = False, *, replacement: Any = None, background: Any = None, estimator: Any = 'auto', tol: float = 0.05, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int | Literal['auto'] = 25, perturbations_per_eval: int | None = None, return_input_shape: Any = True, show_progress: bool = False, *, replacement: Any = None, background: Any = None, estimator: Any = 'auto', tol: float = 0.05, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class LRP(GradientAttribution):
     """Send the objective's value back through the model, shared at every operation by the rule that a ruleset declares."""
@@ -328,13 +328,13 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
-    def attribute(self, inputs: Inputs, layer_baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = 1, *, replacement: Any = None, background: Any = None, show_progress: bool = False) -> LayerValues: ...
+    def attribute(self, inputs: Inputs, layer_baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_layer_input: bool = False, perturbations_per_eval: int | None = None, *, replacement: Any = None, background: Any = None, show_progress: bool = False) -> LayerValues: ...
 
 class LayerFeaturePermutation(FeaturePermutation, LayerAttribution):
     """Drop of the objective when the values of each feature are permuted within the batch, the others left as they are."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, *, perm_func: Any = None, n_repeats: int = 1, attribute_to_layer_input: bool = False, show_progress: bool = False, seed: int | None = None) -> LayerValues: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, layer_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = None, *, perm_func: Any = None, n_repeats: int = 1, attribute_to_layer_input: bool = False, show_progress: bool = False, seed: int | None = None) -> LayerValues: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class LayerGradCam(LayerAttribution, GradientAttribution):
     """Weigh each channel by its mean gradient, and add the channels up."""
@@ -490,13 +490,13 @@ class Lime(LimeBase):
     """LIME: coefficients of a linear model of which features are there, fitted to the model's values around each example."""
 
     def __init__(self, forward_func: Callable[..., Any], interpretable_model: Any = None, similarity_func: Callable[..., Any] | None = None, perturb_func: Callable[..., Any] | None = None) -> None: ...
-    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int = 25, perturbations_per_eval: int | None = 1, return_input_shape: Any = True, show_progress: bool = False, *, replacement: Any = None, background: Any = None, design: Any = 'bernoulli', kernel: Literal['cosine', 'euclidean', 'hamming'] = 'cosine', kernel_width: float = 1.0, kernel_space: Literal['site', 'features'] = 'site', surrogate: Any = 'lasso', standardise: bool = False, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int = 25, perturbations_per_eval: int | None = None, return_input_shape: Any = True, show_progress: bool = False, *, replacement: Any = None, background: Any = None, design: Any = 'bernoulli', kernel: Literal['cosine', 'euclidean', 'hamming'] = 'cosine', kernel_width: float = 1.0, kernel_space: Literal['site', 'features'] = 'site', surrogate: Any = 'lasso', standardise: bool = False, seed: int | None = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class LimeBase(PerturbationAttribution):
     """LIME in any interpretable space: coefficients of a surrogate, shape ``(1, features)``, for one example."""
 
     def __init__(self, forward_func: Callable[..., Any], interpretable_model: Any, similarity_func: Callable[..., Any] | None, perturb_func: Callable[..., Any] | None, perturb_interpretable_space: bool, from_interp_rep_transform: Callable[..., Any] | None, to_interp_rep_transform: Callable[..., Any] | None) -> None: ...
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, n_samples: int = 50, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, seed: int | None = None, kwargs: Any) -> Inputs: ...
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, n_samples: int = 50, perturbations_per_eval: int | None = None, show_progress: bool = False, *, seed: int | None = None, kwargs: Any) -> Inputs: ...
 
 class Loco(PerturbationAttribution):
     """Excess absolute error without each feature: ``|truth - f(x without it)| - |truth - f(x)|``."""
@@ -550,7 +550,7 @@ class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layer | Sequence[Layer], device_ids: list[int] | None = None) -> None: ...
-    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = 1, *, replacement: Any = None, background: Any = None, show_progress: bool = False) -> Inputs: ...
+    def attribute(self, inputs: Inputs, neuron_selector: Neuron, baselines: Baselines = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, attribute_to_neuron_input: bool = False, perturbations_per_eval: int | None = None, *, replacement: Any = None, background: Any = None, show_progress: bool = False) -> Inputs: ...
 
 class NeuronGradient(NeuronAttribution, GradientAttribution):
     """Gradient of the objective, in absolute value unless ``abs=False``."""
@@ -664,7 +664,7 @@ class Occlusion(FeatureAblation):
     """Mean drop of the objective over the windows that cover a position, each replaced in turn."""
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
-    def attribute(self, inputs: Inputs, sliding_window_shapes: Any, strides: Any = None, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def attribute(self, inputs: Inputs, sliding_window_shapes: Any, strides: Any = None, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, perturbations_per_eval: int | None = None, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class Owen(PerturbationAttribution):
     """Shapley values over the orders in which the features of a group follow one another: partition values."""
@@ -703,13 +703,13 @@ class ShapleyValueSampling(PerturbationAttribution):
     """Mean of what a feature adds over random orders of joining; features may be many."""
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
-    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int | Literal['auto'] = 25, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None, estimator: Literal['antithetic', 'permutation'] = 'antithetic', tol: float = 0.05, seed: int | None = None) -> Inputs: ...
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, n_samples: int | Literal['auto'] = 25, perturbations_per_eval: int | None = None, show_progress: bool = False, *, replacement: Any = None, background: Any = None, estimator: Literal['antithetic', 'permutation'] = 'antithetic', tol: float = 0.05, seed: int | None = None) -> Inputs: ...
 
 class ShapleyValues(ShapleyValueSampling):
     """Mean of what a feature adds over all orders of joining, from every set of features evaluated once."""
 
     def __init__(self, forward_func: Callable[..., Any]) -> None: ...
-    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = 1, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def attribute(self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None, feature_mask: Tensor | tuple[Tensor, ...] | None = None, perturbations_per_eval: int | None = None, show_progress: bool = False, *, replacement: Any = None, background: Any = None) -> Inputs: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class Sobol(PerturbationAttribution):
     """Sobol's total index of each feature: its share, alone and with others, in the objective's variance over random masks."""

@@ -122,13 +122,14 @@ def answers(spec: MethodSpec, requests: Sequence[Request], options: Mapping[str,
     request = requests[0]
     for each in requests:
         _check(spec, each)
-    root = root_of(request.model)
+    root = root_of(request.model) if request.layers or request.patterns else None
     layers = find_layers(root, request.layers, request.io)
     more = [layer for pattern in request.patterns for layer in matching_layers(root, pattern, request.io)]
     resolved = spec.resolve(options)
 
     def compute(forward: Forward) -> list[Answer]:
-        offered = registry.manager.hook.attrkit_executor(model=request.model, devices=tuple(map(str, devices)))
+        hook = registry.manager.hook.attrkit_executor
+        offered = hook(model=request.model, devices=tuple(map(str, devices))) if hook.get_hookimpls() else None
         executor = offered or (Threads(len(devices)) if len(devices) > 1 else Serial())
         passes = Passes(forward, request.grad_options, (request.rows or ROWS) if request.compiled else 0)
         runner = Runner(passes, len(request.arguments), request.rows, max(1, len(devices)), executor, request.progress)
@@ -199,7 +200,7 @@ def _answered(spec: MethodSpec, problem: Problem, runner: Runner, options: Mappi
     return Answer(
         values=values,
         names=("features",) if spec.lands == "features" else problem.arguments.names,
-        site=tuple(t.detach() for t in problem.point),
+        site=tuple([t.detach() if t.requires_grad else t for t in problem.point]),
         layers=tuple(zip(problem.layers, counts, strict=True)) if spec.lands == "site" else (),
         target=problem.target,
         output=output,

@@ -58,7 +58,6 @@ class Form:
     flat: bool = False
 
 
-_ONE = {"perturbations_per_eval": 1}
 _LIME = (
     "inputs baselines target additional_forward_args feature_mask n_samples perturbations_per_eval return_input_shape "
     "show_progress"
@@ -241,7 +240,6 @@ FORMS: dict[str, Form] = {
         "feature_ablation",
         Where.INPUT,
         "inputs baselines target additional_forward_args feature_mask perturbations_per_eval show_progress",
-        defaults=_ONE,
         flat=True,
         futures=True,
     ),
@@ -249,7 +247,6 @@ FORMS: dict[str, Form] = {
         "feature_ablation",
         Where.LAYER,
         "inputs layer_baselines target additional_forward_args layer_mask attribute_to_layer_input perturbations_per_eval",
-        defaults=_ONE,
         flat=True,
         renamed={"baselines": "layer_baselines", "feature_mask": "layer_mask"},
     ),
@@ -258,14 +255,12 @@ FORMS: dict[str, Form] = {
         Where.NEURON,
         "inputs neuron_selector baselines additional_forward_args feature_mask attribute_to_neuron_input "
         "perturbations_per_eval",
-        defaults=_ONE,
     ),
     "FeaturePermutation": Form(
         "feature_permutation",
         Where.INPUT,
         "inputs target additional_forward_args feature_mask perturbations_per_eval show_progress",
         constructor="perm_func",
-        defaults=_ONE,
         flat=True,
         futures=True,
         parents="FeatureAblation",
@@ -274,7 +269,6 @@ FORMS: dict[str, Form] = {
         "feature_permutation",
         Where.LAYER,
         "inputs target additional_forward_args layer_mask perturbations_per_eval",
-        defaults=_ONE,
         flat=True,
         renamed={"feature_mask": "layer_mask"},
         parents="FeaturePermutation",
@@ -283,7 +277,7 @@ FORMS: dict[str, Form] = {
         "occlusion",
         Where.INPUT,
         "inputs sliding_window_shapes strides baselines target additional_forward_args perturbations_per_eval show_progress",
-        defaults={"sliding_window_shapes": Parameter.empty, **_ONE},
+        defaults={"sliding_window_shapes": Parameter.empty},
         flat=True,
         parents="FeatureAblation",
     ),
@@ -291,14 +285,13 @@ FORMS: dict[str, Form] = {
         "shapley_value_sampling",
         Where.INPUT,
         "inputs baselines target additional_forward_args feature_mask n_samples perturbations_per_eval show_progress",
-        defaults={"n_samples": 25, **_ONE},
+        defaults={"n_samples": 25},
         futures=True,
     ),
     "ShapleyValues": Form(
         "shapley_values",
         Where.INPUT,
         "inputs baselines target additional_forward_args feature_mask perturbations_per_eval show_progress",
-        defaults=_ONE,
         futures=True,
         parents="ShapleyValueSampling",
     ),
@@ -310,7 +303,6 @@ FORMS: dict[str, Form] = {
         "to_interp_rep_transform",
         required=True,
         keywords="perturb_kwargs",
-        defaults=_ONE,
         multiplies=False,
     ),
     "Lime": Form(
@@ -318,7 +310,7 @@ FORMS: dict[str, Form] = {
         Where.INPUT,
         _LIME,
         constructor="interpretable_model similarity_func perturb_func",
-        defaults={"n_samples": 25, "standardise": False, **_ONE},
+        defaults={"n_samples": 25, "standardise": False},
         scores=True,
         multiplies=False,
         parents="LimeBase",
@@ -327,7 +319,7 @@ FORMS: dict[str, Form] = {
         "kernel_shap",
         Where.INPUT,
         _LIME,
-        defaults={"n_samples": 25, **_ONE},
+        defaults={"n_samples": 25},
         scores=True,
         multiplies=False,
         parents="Lime",

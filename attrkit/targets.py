@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -145,12 +146,11 @@ class Target:
         lowest = wanted if self.rows is None else tuple(int(i) for i in self.rows.amin(0))
         if any(not -size <= low or not high < size for low, high, size in zip(lowest, wanted, shape, strict=True)):
             raise UsageError(f"target {self.given or self} is out of range: the model returns {shape} numbers per example")
-        index: Any = (slice(None), *wanted)
         if self.rows is None:
-            return output[index]
+            return reduce(lambda chosen, place: chosen.select(1, place), wanted, output)
         if len(output) != n:
             raise UsageError(f"target has one entry per example, but the model returned {len(output)} rows for {n} examples")
-        index = (torch.arange(n, device=output.device), *self.rows.to(output.device).unbind(1))
+        index: Any = (torch.arange(n, device=output.device), *self.rows.to(output.device).unbind(1))
         return output[index]
 
     def plain(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache
-from itertools import count
+from itertools import chain, count, islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -138,6 +138,11 @@ class Game:
         _check_finite(values)
         return values
 
+    def streamed(self, blocks: Iterable[Tensor], total: int) -> Tensor:
+        """The values of a stream as one tensor, shape ``(total, batch, *outputs)``."""
+        parts = list(self.stream(blocks, total))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
     def stream(self, blocks: Iterable[Tensor], total: int | None = None) -> Iterator[Tensor]:
         """The values of coalitions, some at a time, in order, as the model returned them; none is kept.
 
@@ -147,26 +152,20 @@ class Game:
         rows = self.rows
         total = None if total is None else total * rows
         if isinstance(self.replacing, tuple):
-            yield from self._evaluated(((block,) for block in blocks), total)
-        elif isinstance(self.replacing, Rows):
+            return self._evaluated(zip(blocks, strict=False), total)
+        if isinstance(self.replacing, Rows):
             drawn = ((b.repeat_interleave(rows, 0), torch.arange(rows).repeat(len(b))) for b in blocks)
-            yield from _means(self._evaluated(drawn, total), rows)
-        else:
-            numbers = count()
-            drawn = ((b, torch.tensor([next(numbers) for _ in range(len(b))])) for b in blocks)
-            yield from self._evaluated(drawn, total)
+            return _means(self._evaluated(drawn, total), rows)
+        numbers = count()
+        drawn = ((b, torch.tensor([next(numbers) for _ in range(len(b))])) for b in blocks)
+        return self._evaluated(drawn, total)
 
     def _evaluated(self, blocks: Iterable[Tensors], total: int | None) -> Iterator[Tensor]:
         """The values of coalitions and their draws."""
-        first: list[list[bool]] = []  # coalitions; those with all features and with none come first, where they are asked for
-
-        def passing() -> Iterator[Tensors]:
-            for number, block in enumerate(blocks):
-                if not number:
-                    first.extend(block[0][:2].numpy().tolist())
-                yield block
-
-        for found in self.problem.values_of(passing(), self._built, total):
+        blocks = iter(blocks)
+        head = list(islice(blocks, 1))  # coalitions with all features and with none come first, where they are asked for
+        first = head[0][0].numpy()[:2].tolist() if head else []
+        for found in self.problem.values_of(chain(head, blocks), self._built, total):
             values = found.long() if found.dtype is torch.bool else found  # which can be subtracted
             self._note_ends(first, values)
             self._dtype = values.dtype

@@ -20,6 +20,7 @@ Objects: TypeAlias = np.ndarray[Any, np.dtype[np.object_]]
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 Lists: TypeAlias = list["list[Any] | set[Any]"]
 _LISTS = {list, set}
+_GONE: dict[Any, Any] = {}  # in place of a table that is there no more
 _attribute = object.__getattribute__  # what a class makes of reading its attributes may take any time
 
 
@@ -50,11 +51,11 @@ class _Contents:
 
     def seen(self, dictionaries: list[dict[Any, Any]]) -> Objects | None:
         """What they hold, where that is the same; else None."""
-        if list(map(tuple, dictionaries)) != self.names:
-            return None
         try:
+            if list(map(tuple, dictionaries)) != self.names:
+                return None
             values = _together(map(dict.values, dictionaries), self.count)
-        except ValueError:  # another thread has just taken something out
+        except (TypeError, ValueError):  # one is no dictionary any more, or another thread has just taken something out
             return None
         return values if values.tobytes() == self.identities else None
 
@@ -66,18 +67,19 @@ class Glance:
     An edit that puts an equal object in the place of another is taken for a change; a census then tells better. Nothing is
     held that could keep the model alive: when anything of it dies, whose place in memory another might take, nothing holds.
 
-    Everything is asked of all owners at once, which are modules and plain objects in them. ``_places`` are the numbers of those
-    attributes in which one looks further, the ones of a sort together, and ``_bounds`` where each sort begins among these.
+    Everything is asked of all owners at once, which are modules and plain objects in them: what their attributes are, and what
+    is in the ``_tables`` among these, told by owner and name. ``_places`` are the numbers of attributes in which one looks
+    further, the ones of a sort together, and ``_bounds`` where each sort but the first begins among these.
     """
 
     unread: bool
     tokens: list[Any]  # of the census
     _owners: list[Any] = attrs.field(factory=list, init=False)
     _kinds: list[type] = attrs.field(factory=list, init=False)
-    _attributes: _Contents = attrs.field(default=_Contents([], 0, b""), init=False)
+    _tables: list[tuple[int, str]] = attrs.field(factory=list, init=False)
+    _contents: _Contents = attrs.field(default=_Contents([], 0, b""), init=False)
     _places: Numbers = attrs.field(factory=lambda: np.zeros(0, np.intp), init=False)
     _bounds: list[int] = attrs.field(factory=list, init=False)
-    _tables: _Contents = attrs.field(default=_Contents([], 0, b""), init=False)
     _listed: tuple[Any, ...] = attrs.field(default=(), init=False)  # what is in lists and sets
     _walked: list[Any] = attrs.field(factory=list, init=False)
     _met: dict[int, int] = attrs.field(factory=dict, init=False)  # the modules, which are not walked again
@@ -104,20 +106,21 @@ class Glance:
         self._tensors, self._memory = list(map(self._weak, tensors)), _memory(tensors)
         owners, sorts = list[Any](census.modules.values()), list[_Sort]()
         met = set(map(id, owners))
-        for owner in owners:  # which grow while they are gone through
-            for value in _attribute(owner, "__dict__").values():
+        for number, owner in enumerate(owners):  # which grow while they are gone through
+            for name, value in _attribute(owner, "__dict__").items():
                 sorts.append(self._sort(value))
+                if sorts[-1] is _Sort.TABLE:
+                    self._tables.append((number, name))
                 if _is_plain(value) and id(value) not in met:
                     met.add(id(value))
                     owners.append(value)
         self._owners, self._kinds = list(map(self._weak, owners)), list(map(type, owners))
-        dictionaries = _fields(owners)
-        self._attributes = _Contents.of(dictionaries)
-        numbered = [np.flatnonzero(np.array(sorts) == sort) for sort in _Sort if sort is not _Sort.TOLD]
+        dictionaries = self._dictionaries(owners)
+        self._contents = _Contents.of(dictionaries)
+        numbered = [np.flatnonzero(np.array(sorts) == sort) for sort in (_Sort.EMPTY, _Sort.LIST, _Sort.EDITABLE)]
         self._places, self._bounds = np.concatenate(numbered), np.cumsum(list(map(len, numbered)))[:-1].tolist()
-        values = _together(map(dict.values, dictionaries), self._attributes.count)
-        _, tables, lists, editable = self._further(values)
-        self._tables, self._listed, self._walked = _Contents.of(tables), _held(lists), self._walk(editable)
+        _, lists, editable = self._further(_together(map(dict.values, dictionaries), self._contents.count))
+        self._listed, self._walked = _held(lists), self._walk(editable)
 
     def _sort(self, value: Any) -> _Sort:
         """Decide how an attribute is looked at, and see to it that no other object takes its place in memory unnoticed."""
@@ -154,27 +157,27 @@ class Glance:
         owners = [ref() for ref in self._owners]
         if list(map(type, owners)) != self._kinds:
             return False
-        values = self._attributes.seen(_fields(owners))
+        values = self._contents.seen(self._dictionaries(owners))
         if values is None:
             return False
-        empty, tables, lists, editable = self._further(values)
-        if any(empty) or self._tables.seen(tables) is None or (lists and _held(lists) != self._listed):
+        empty, lists, editable = self._further(values)
+        if any(empty) or (lists and _held(lists) != self._listed):
             return False
         return _memory([ref() for ref in self._tensors]) == self._memory and self._walk(editable) == self._walked
 
-    def _further(self, values: Objects) -> tuple[list[Any], list[dict[Any, Any]], Lists, list[Any]]:
-        """The attributes in which one looks further: those that were empty, tables, lists, and what is walked."""
+    def _dictionaries(self, owners: list[Any]) -> list[dict[Any, Any]]:
+        """The owners' attributes, and tables that are among these."""
+        attributes: list[dict[Any, Any]] = list(map(_attribute, owners, repeat("__dict__")))
+        return attributes + [attributes[number].get(name, _GONE) for number, name in self._tables]
+
+    def _further(self, values: Objects) -> tuple[list[Any], Lists, list[Any]]:
+        """The attributes in which one looks further: those that were empty, lists, and what is walked."""
         found: list[Any] = values[self._places].tolist()
-        tables, lists, editable = self._bounds
-        return found[:tables], found[tables:lists], found[lists:editable], found[editable:]
+        lists, editable = self._bounds
+        return found[:lists], found[lists:editable], found[editable:]
 
     def _walk(self, editable: list[Any]) -> list[Any]:
         return Census(editable, dict(self._met)).tokens if editable else []
-
-
-def _fields(owners: list[Any]) -> list[dict[str, Any]]:
-    """The dictionaries of attributes."""
-    return list(map(_attribute, owners, repeat("__dict__")))
 
 
 def _together(containers: Iterable[Iterable[Any]], count: int) -> Objects:

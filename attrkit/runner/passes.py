@@ -63,17 +63,17 @@ class Passes(Calls):
     def value(self, problem: Problem, tensors: Tensors, copies: int, part: slice, *, fresh: bool = False) -> Outcome:
         """The objective at ``copies`` values of the site, for a part of the batch; the model may write into ``fresh`` ones."""
         if not (problem.layers or problem.neuron or problem.through or problem.objectives):
-            with torch.no_grad():
+            with torch.set_grad_enabled(False):
                 inputs = tensors if fresh else tuple(t.clone() for t in tensors)
                 output = self.call(problem, inputs, copies, part, bare=True)
-                return Outcome(self._objective(problem, output, [], copies, part))
+                return Outcome(_bare(self._objective(problem, output, [], copies, part)))
         with torch.no_grad(), ExitStack() as stack:
             inputs = self._replacing(problem, tensors, copies, part, stack)[1] if problem.layers else tensors
             neurons = self._neurons(problem, stack)
             stop = () if problem.through else neurons
             bare = not (problem.layers or neurons)
             output = self.call(problem, tuple(t.clone() for t in inputs), copies, part, neurons, stop, bare=bare)
-            return Outcome(self._objective(problem, output, neurons, copies, part))
+            return Outcome(_bare(self._objective(problem, output, neurons, copies, part)))
 
     @where_it_computes
     def gradient(
@@ -296,6 +296,11 @@ class Passes(Calls):
         taps = [Tap(neuron.layer) for neuron in neurons if neuron]
         place(self.forward, taps, stack)
         return taps
+
+
+def _bare(value: Tensor) -> Tensor:
+    """A value without a graph, which it has where the model computed it in a thread of its own."""
+    return value.detach() if value.requires_grad else value
 
 
 def _that_saw(taps: list[Tap]) -> list[Tap]:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 from attrkit import Problem, method
 from attrkit.protocols import Tensors
 
@@ -21,5 +19,5 @@ from attrkit.protocols import Tensors
 def feature_ablation(problem: Problem, *, feature_mask: Any = None, replacement: Any = None, background: Any = None) -> Tensors:
     """Drop of the objective when each feature is replaced by its baseline, the others left as they are."""
     game = problem.game(feature_mask, replacement, background)
-    values = torch.cat(list(game.stream(game.all_but_one(), game.count + 1)))
-    return game.spread(values[:1] - values[1:])
+    values = game.streamed(game.all_but_one(), game.count + 1)
+    return game.spread(values[0] - values[1:])

@@ -122,7 +122,7 @@ def feature_permutation(problem: Problem, *, feature_mask: Any = None, perm_func
     if perm_func is not None:
         assert isinstance(game.features, Features)  # for the type checker: a mask is what it was made of
         game.replacing = _permuted_by(cast("Callable[[Tensor, Tensor], Tensor]", perm_func), problem, game.features)
-    values = torch.cat(list(game.stream(_repeated(game, n_repeats), 1 + n_repeats * game.count)))
+    values = game.streamed(_repeated(game, n_repeats), 1 + n_repeats * game.count)
     drops = (values[0] - values[1:]).unflatten(0, (n_repeats, game.count))
     if n_repeats == 1:
         return game.attributions(Estimate(drops[0]))

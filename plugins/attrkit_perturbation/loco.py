@@ -55,7 +55,7 @@ def loco(
         UsageTypeError: it holds no numbers.
     """
     game = problem.game(feature_mask, replacement, background)
-    values = torch.cat(list(game.stream(game.all_but_one(), game.count + 1))).cpu().double()
+    values = game.streamed(game.all_but_one(), game.count + 1).cpu().double()
     whole, without = values[0], values[1:]
     right = whole if truth is None else _truths(problem, truth, whole)
     return game.spread((right - without).abs() - (right - whole).abs())

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 from attrkit import Problem, method
 from attrkit.errors import UsageError
 from attrkit.protocols import Tensors
@@ -57,5 +55,5 @@ def occlusion(
         raise UsageError("strides say how far a window moves whose shape sliding_window_shapes must give; it is missing")
     given = _usual(problem.point) if sliding_window_shapes is None else (sliding_window_shapes, strides)
     game = problem.game(Windows.of(problem.point, *given), replacement, background)
-    whole, *without = torch.cat(list(game.stream(game.all_but_one(), game.count + 1))).split([1, game.count])
+    whole, *without = game.streamed(game.all_but_one(), game.count + 1).split([1, game.count])
     return game.spread(whole - without[0])
