@@ -248,9 +248,12 @@ class Game:
         found = self.features.totals(tuple(of(x.double(), b.double()) for x, b in pairs)).cpu()
         return found if self.players is None else found[:, self.players]
 
-    def blocks(self, total: int) -> Iterator[range]:
-        """The numbers below ``total`` in runs, of which a boolean block of coalitions has a bounded size."""
-        step = max(1, _BLOCK // max(1, self.count))
+    def blocks(self, total: int, each: int = 1) -> Iterator[range]:
+        """The numbers below ``total`` in runs, of which a boolean block of ``each`` coalitions a number has a bounded size.
+
+        A number is never divided.
+        """
+        step = max(1, _BLOCK // max(1, self.count * each))
         return (range(low, min(low + step, total)) for low in range(0, total, step))
 
     def all_but_one(self) -> Iterator[Tensor]:

@@ -24,10 +24,17 @@ def _keys(coalitions: Tensor, draws: Tensor | None) -> Keys:
     return np.ascontiguousarray(packed).view(f"S{packed.shape[1]}").reshape(-1)
 
 
-def _differ(keys: Keys) -> bool:
-    """Whether no two of them are equal."""
-    ordered = np.sort(keys)
-    return bool((ordered[1:] != ordered[:-1]).all())
+def _firsts(keys: Keys) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The numbers of those that come first, in order, and for each of them which of these it equals."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    first = np.sort(order[new])
+    if len(first) == len(keys):
+        return first, first
+    places = np.empty(len(keys), np.intp)
+    places[order] = np.searchsorted(first, order[new])[np.cumsum(new) - 1]
+    return first, places
 
 
 @attrs.define
@@ -40,17 +47,11 @@ class Memory:
     def news(self, coalitions: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Which of the coalitions are new, in their order, and where each of them is, or will be, among all that are known."""
         keys = _keys(coalitions, draws)
-        if self._known is None and _differ(keys):
-            self._known = keys
-            return torch.arange(len(keys)), torch.arange(len(keys))
         before = 0 if self._known is None else len(self._known)
         every = keys if self._known is None else np.concatenate([self._known, keys])
-        _, first, inverse = np.unique(every, return_index=True, return_inverse=True)
-        order = np.sort(first)  # of what is known first, as it came
-        places = np.searchsorted(order, first[inverse[before:]])
-        new = order[before:] - before
-        self._known = every[order]
-        return torch.from_numpy(new), torch.from_numpy(places)
+        first, places = _firsts(every)  # of what is known first, as it came
+        self._known = every[first]
+        return torch.from_numpy(first[before:] - before), torch.from_numpy(places[before:])
 
     def add(self, values: Tensor) -> Tensor:
         """Keep the values of what was new; returns all."""

@@ -105,13 +105,17 @@ class _Orders:
 
     def coalitions(self) -> Iterator[Tensor]:
         """What has come first after each step, order by order."""
-        for run in self.game.blocks(self.number * self.steps):
-            step = torch.arange(run.start, run.stop)
-            order = step // self.steps
-            rank = self.ranks[order // self.together]
-            backwards = order % self.together == 1
-            place = torch.where(backwards[:, None], self.steps - rank, rank)
-            yield place <= (step % self.steps)[:, None]
+        for orders in self.game.blocks(self.number, self.steps):
+            places = self.places(orders)[:, None]
+            for steps in self.game.blocks(self.steps):  # several where one order is more than a block
+                step = torch.arange(steps.start, steps.stop, dtype=places.dtype)
+                yield (places <= step[:, None]).flatten(0, 1)
+
+    def places(self, orders: range) -> Tensor:
+        """The place of each feature in some of the orders, shape ``(orders, features)``."""
+        order = torch.arange(orders.start, orders.stop)
+        rank = self.ranks[order // self.together]
+        return torch.where((order % self.together == 1)[:, None], self.steps - rank, rank)
 
     def estimate(self) -> Estimate:
         """Scores, and how they differ between units; of fewer orders where the user interrupts."""
@@ -155,13 +159,12 @@ class _Orders:
             whole -= whole % self.together
         if not whole:
             return values
-        order = torch.arange(last, last + whole)
-        unit_of = order // self.together
-        empty = ends[1:2].expand(whole, -1) if which is None else ends[1 + which[unit_of]]
+        empty = ends[1:2].expand(whole, -1)
+        if which is not None:
+            empty = ends[1 + which[torch.arange(last, last + whole) // self.together]]
         inner = values[: whole * steps].unflatten(0, (whole, steps)) if steps else values.new_empty(whole, 0, values.shape[1])
         path = torch.cat([empty[:, None], inner, ends[0].expand(whole, 1, -1)], 1).diff(dim=1)
-        rank = self.ranks[unit_of].long()
-        place = torch.where((order % self.together == 1)[:, None], steps - rank, rank)
+        place = self.places(range(last, last + whole)).long()
         moments.add(path.gather(1, place[:, :, None].expand(-1, -1, path.shape[2])), self.together)
         return values[whole * steps :]
 
@@ -184,20 +187,24 @@ class _Moments:
 
     def add(self, added: Tensor, together: int) -> None:
         """Take in what features added in some orders, shape ``(orders, features, columns)``, whole units but the last."""
+        self.orders += len(added)
         whole = len(added) // together * together
-        units = added[:whole].unflatten(0, (-1, together)).mean(1) if whole else added[:0]
-        weights = added.new_ones(len(units))
+        if whole:
+            self._weigh(added[:whole].unflatten(0, (-1, together)).mean(1), 1.0)
         if whole < len(added):
-            units = torch.cat([units, added[whole:].mean(0, keepdim=True)])
-            weights = torch.cat([weights, added.new_full((1,), (len(added) - whole) / together)])
+            self._weigh(added[whole:].mean(0, keepdim=True), (len(added) - whole) / together)
+
+    def _weigh(self, units: Tensor, weight: float) -> None:
+        """Take in units of one weight, shape ``(units, features, columns)``."""
         if not self._units:
             self._first = units[0]
-        change, weight = units - self._first, weights[:, None, None]
-        self.orders, self._units = self.orders + len(added), self._units + len(units)
-        self._weights, self._squares = self._weights + float(weights.sum()), self._squares + float((weights**2).sum())
-        self._sum = self._sum + (weight * change).sum(0)
-        self._sum2 = self._sum2 + (weight**2 * change).sum(0)
-        self._sum22 = self._sum22 + ((weight * change) ** 2).sum(0)
+        change, count = units - self._first, len(units)
+        total = change.sum(0)
+        self._units += count
+        self._weights, self._squares = self._weights + weight * count, self._squares + weight**2 * count
+        self._sum = self._sum + weight * total
+        self._sum2 = self._sum2 + weight**2 * total
+        self._sum22 = self._sum22 + weight**2 * change.square().sum(0)
 
     def estimate(self, shape: tuple[int, ...], change: Tensor, name: str) -> Estimate:
         """The mean, brought to add up to ``change``, and its standard error where there are two units."""

@@ -149,8 +149,9 @@ def test_orders_of_many_features_come_in_blocks(monkeypatch):
         def generator(self, number):
             return torch.Generator().manual_seed(number)
 
-        def blocks(self, total):
-            return (range(low, min(low + 10, total)) for low in range(0, total, 10))
+        def blocks(self, total, each=1):
+            step = max(1, 10 // each)
+            return (range(low, min(low + step, total)) for low in range(0, total, step))
 
     orders = iter(_Orders.drawn(Blocks(), 4, 2).coalitions())
     block = next(orders)
