@@ -70,7 +70,7 @@ class Runner(Streams):
         """The objective at points that are built from rows of tensors as their turn comes, those of a pass together."""
         self._check_moved(problem)
         ways = self._value_ways(problem, fresh=True)
-        if total is not None and (way := self.at_once(problem, "value", ways, total)) is not None:
+        if total and (way := self.at_once(problem, "value", ways, total)) is not None:
             blocks = list(blocks)
             if (value := self._at_once(problem, blocks, build, way)) is not None:
                 yield value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from attrkit.errors import AttrkitWarning
 from tests.plugins.models import built, draw, mlp
 
 
@@ -81,6 +82,70 @@ def test_an_empty_tensor_beside_another(attribute):
 def test_no_features_or_no_examples(attribute, shape):
     found = attribute("FeatureAblation", lambda x: x.flatten(1).sum(1))(torch.zeros(shape))
     assert found.shape == shape
+
+
+CALLS = {
+    "feature_ablation": {},
+    "feature_permutation": {"seed": 1},
+    "shapley_value_sampling": {"n_samples": 4, "seed": 1},
+    "kernel_shap": {"n_samples": 30, "estimator": "leverage", "seed": 1},
+    "banzhaf": {"n_samples": 30, "seed": 1},
+}
+
+
+@pytest.mark.parametrize("layer", [None, "1"])
+@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize("method", CALLS)
+def test_later_calls_which_know_the_model_say_and_cost_the_same(explain, method, batch, layer):
+    if (method, batch) == ("feature_permutation", 1):
+        pytest.skip("one example has nothing to be permuted with")
+    model, x = built(mlp), draw(batch, 6)
+    first, *later = [explain(model, x, method, layer=layer, target=1, **CALLS[method]) for _ in range(4)]
+    for found in later:
+        assert found.passes == first.passes
+        for name, values in found.values.items():
+            same(values, first.values[name])
+
+
+def test_memory_may_run_out_in_any_call(attribute):
+    model, x, left = built(mlp), draw(2, 6), []
+
+    def forward(x):
+        if left and len(x) > left[0]:
+            raise torch.OutOfMemoryError
+        return model(x)
+
+    cls = attribute("FeatureAblation", forward)
+    expected = [cls(x, target=1) for _ in range(3)][0]
+    left.append(5)
+    with pytest.warns(AttrkitWarning, match="memory ran out in a pass over 14 rows"):
+        same(cls(x, target=1), expected)
+    same(cls(x, target=1), expected)  # without a warning: it is known now
+
+
+def test_an_error_of_a_later_call_is_raised(attribute):
+    model, x, broken = built(mlp), draw(2, 6), []
+
+    def forward(x):
+        if broken:
+            raise ZeroDivisionError
+        return model(x)
+
+    cls = attribute("FeatureAblation", forward)
+    for _ in range(3):
+        cls(x, target=1)
+    broken.append(True)
+    with pytest.raises(ZeroDivisionError):
+        cls(x, target=1)
+
+
+def test_progress_is_shown_also_by_calls_which_know_the_model(attribute, capsys):
+    model, x = built(mlp), draw(2, 6)
+    cls = attribute("FeatureAblation", model)
+    for _ in range(3):
+        cls(x, target=1)
+    cls(x, target=1, show_progress=True)
+    assert "Feature Ablation attribution: 100%" in capsys.readouterr().err
 
 
 def test_progress_is_shown_on_stderr_and_only_if_asked_for(attribute, capsys):
