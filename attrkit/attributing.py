@@ -303,7 +303,7 @@ def _grad_options() -> frozenset[str]:
 
 
 def _check_grad_options(given: Any) -> None:
-    if given == {}:
+    if type(given) is dict and not given:
         return
     known = _grad_options()
     if not isinstance(given, Mapping) or given.keys() - known:

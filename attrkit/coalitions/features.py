@@ -119,7 +119,7 @@ class Positions(Features):
         vars(self).update(_point=point, _sizes=sizes, count=sum(sizes), fixed=False)
 
     @cached_property
-    def ids(self) -> Tensors:  # noqa: D102 - as above
+    def ids(self) -> Tensors:  # noqa: D102  # pyright: ignore[reportIncompatibleVariableOverride] - it is read only
         numbers = torch.arange(self.count).split(self._sizes)
         return tuple(n.to(x.device).reshape(1, *x.shape[1:]) for n, x in zip(numbers, self._point, strict=True))
 

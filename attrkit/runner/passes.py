@@ -42,7 +42,7 @@ class Passes(Calls):
             else:
                 self.call(problem, inputs, copies, part, taps, stop=taps)
                 value = torch.zeros(copies * (part.stop - part.start))
-        return Outcome(value, self._captured(taps))
+        return Outcome(value, tuple(map(_bare, self._captured(taps))))
 
     def running(self, arguments: Arguments, layers: Iterable[ModuleLayer]) -> list[ModuleLayer]:
         """Those of the layers that run and pass on real numbers.
@@ -299,7 +299,7 @@ class Passes(Calls):
 
 
 def _bare(value: Tensor) -> Tensor:
-    """A value without a graph, which it has where the model computed it in a thread of its own."""
+    """A value without a graph, which it has where the model computed it in a thread of its own, or it is a parameter."""
     return value.detach() if value.requires_grad else value
 
 

@@ -14,7 +14,7 @@ import torch
 from attrkit.protocols import Result, Work
 
 Item = TypeVar("Item")
-_changed = threading.Condition()  # told when something becomes free; one for all, as it is made where a call has threads only
+_changed = threading.Condition()  # told when anything becomes free: most calls wait for nothing, and make none of their own
 
 
 @attrs.define(eq=False)
