@@ -164,7 +164,7 @@ class Game:
         """The values of coalitions and their draws."""
         blocks = iter(blocks)
         head = list(islice(blocks, 1))  # coalitions with all features and with none come first, where they are asked for
-        first = head[0][0].numpy()[:2].tolist() if head else []
+        first = head[0][0][:2].cpu().numpy().tolist() if head else []
         for found in self.problem.values_of(chain(head, blocks), self._built, total):
             values = found.long() if found.dtype is torch.bool else found  # which can be subtracted
             self._note_ends(first, values)

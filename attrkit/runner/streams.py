@@ -108,10 +108,10 @@ class Streams:
         return self._counted(packing.packs(points, Serial() if alone else self.executor, around), kind, packing.n)
 
     def at_once(self, problem: Problem, kind: str, ways: Sequence[Evaluate], points: int) -> Evaluate | None:
-        """The way to so many points in one pass, where that has been found good and is all that is to be done."""
+        """The way to several points in one pass, where that has been found good and is all that is to be done."""
         passes, rows = self.passes, len(problem.arguments) * points
-        alone = self.progress or not isinstance(self.executor, Serial) or passes.compiled or passes.learnt.lockstep
-        if alone or passes.forward.device is not None or (self.rows is not None and rows > self.rows):
+        otherwise = self.progress or not isinstance(self.executor, Serial) or passes.compiled or passes.learnt.lockstep
+        if otherwise or points < 2 or passes.forward.device is not None or (self.rows is not None and rows > self.rows):
             return None
         habit = self._habit(problem, kind)
         if habit.way is None or habit.way == len(ways) or not habit.sizing.knows(rows) or passes.apart(problem):
