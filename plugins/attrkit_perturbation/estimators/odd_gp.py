@@ -20,6 +20,7 @@ _NUGGET = 1e-8  # of the variance, for games that have no noise
 _REACHES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # sums of rho: how many features interact at once
 _TAUS = tuple(10.0**e for e in range(-6, 4))
 _START = (2, 5)  # among these
+_TOLD_LINEAR = 1.25  # pairs per feature below which values are always those of a linear game: the search stays above its start
 _FLOOR = 0.1  # of its share, relative to the largest: a first score may be small by chance
 _POWERS = (0.5, 1.0)  # of a feature's first score, for its share of the sum
 _TOLD_APART = 2.5  # pairs per feature from which features may interact by different degrees
@@ -158,7 +159,8 @@ class _Search:
         return self._known[place]
 
     def _cost(self, place: tuple[int, int]) -> float:
-        if not (0 <= place[0] < len(_REACHES) and 0 <= place[1] < len(_TAUS)):
+        least = _START if len(self.data.z) < _TOLD_LINEAR * self.data.z.shape[1] else (0, 0)
+        if not (least[0] <= place[0] < len(_REACHES) and least[1] <= place[1] < len(_TAUS)):
             return inf
         kernel = self.kernel(place)
         if place[0] not in self._odd:
