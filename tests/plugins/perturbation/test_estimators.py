@@ -532,3 +532,14 @@ def test_features_that_always_go_together_share_evenly(count):
     assert variances is None
     same(scores[0], scores[1], 1e-8)
     same(scores.sum(0), table(count)[-1] - table(count)[0], 1e-8)
+
+
+def test_a_process_of_few_pairs_is_not_sure_that_the_game_is_linear():
+    model, x = Rough(12).double(), torch.ones(1, 12).double()
+    truth = attrkit.explain(model, x, "shapley_values").values["x"]
+    inside = []
+    for seed in range(20):
+        found = attrkit.explain(model, x, "kernel_shap", n_samples=24, estimator="odd_gp", seed=seed)
+        low, high = found.interval(0.95)["x"]
+        inside.append((low <= truth) & (truth <= high))
+    assert torch.stack(inside).double().mean() > 0.9
