@@ -257,14 +257,14 @@ class Game:
         return (range(low, min(low + step, total)) for low in range(0, total, step))
 
     def all_but_one(self) -> Iterator[Tensor]:
-        """The coalition of all features, then those that lack one, in blocks."""
+        """The coalition of all features, then those that lack one, in blocks; these are kept, and must not be written into."""
         return (_lacking(self.count, run) for run in self.blocks(self.count + 1))
 
 
 @lru_cache(maxsize=8)
 def _lacking(count: int, run: range) -> Tensor:
     """Coalitions that nobody writes into: number 0 of all features, number i of those without the one before."""
-    return torch.arange(count) != torch.arange(run.start - 1, run.stop - 1)[:, None]
+    return torch.arange(count, device="cpu") != torch.arange(run.start - 1, run.stop - 1, device="cpu")[:, None]
 
 
 def _features(problem: Problem, given: Any) -> Players:

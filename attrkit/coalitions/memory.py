@@ -28,7 +28,8 @@ def _firsts(keys: Keys) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The numbers of those that come first, in order, and for each of them which of these it equals."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
-    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    new = np.ones(len(keys), bool)
+    new[1:] = ordered[1:] != ordered[:-1]
     first = np.sort(order[new])
     if len(first) == len(keys):
         return first, first

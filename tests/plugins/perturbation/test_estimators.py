@@ -543,3 +543,18 @@ def test_a_process_of_few_pairs_is_not_sure_that_the_game_is_linear():
         low, high = found.interval(0.95)["x"]
         inside.append((low <= truth) & (truth <= high))
     assert torch.stack(inside).double().mean() > 0.9
+
+
+def test_no_coalitions_have_no_values():
+    found = []
+
+    @attrkit.method("probe", gradient=False, baseline="optional")
+    def probe(problem):
+        """Asks for nothing, then for something, then for nothing."""
+        game = problem.game()
+        asked = torch.ones(2, game.count, dtype=torch.bool)
+        found.extend(game.values(block) for block in (asked[:0], asked, asked[:0]))
+        return problem.zeros()
+
+    attrkit.explain(lambda x: x.sum(1), torch.ones(1, 3), probe)
+    assert [len(values) for values in found] == [0, 2, 0]
